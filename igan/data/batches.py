@@ -1,0 +1,106 @@
+"""Which examples make up which batch: a pure function of (key, step), so that a resumed run sees what it would have."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from igan.randomness import stream
+from igan.types import Array, Batch, Batches, Key
+
+
+class Resident(NamedTuple):
+    """A data set in device memory, once for all replicas."""
+
+    images: Array  # uint8 [n, height, width, channels]
+    labels: Array  # int32 [n]
+    test_images: Array
+    test_labels: Array
+
+
+class Orders(NamedTuple):
+    """Which examples make up the batches of consecutive updates: int32 [updates, steps of the player, batch size]."""
+
+    discriminator: Array
+    generator: Array
+    labeled: Array | None  # As many as `discriminator`.
+
+
+def rescale(images: Array, image_range: tuple[float, float]) -> Array:
+    """Takes uint8 images in [0, 255] to float32 in `image_range`.
+
+    >>> rescale(jnp.uint8([0, 255]), (-1.0, 1.0))
+    Array([-1.,  1.], dtype=float32)
+    """
+    low, high = image_range
+    return low + images.astype(jnp.float32) * ((high - low) / 255)
+
+
+def make_orders(
+    key: Key, start: Array, updates: int, size: int, labeled: Array | None, batch_size: int, steps: tuple[int, int]
+) -> Orders:
+    """Returns the examples of the updates start .. start + updates - 1.
+
+    Args:
+      key: the game's key.
+      start: the first update, may be traced.
+      size: number of unlabelled examples.
+      labeled: int32 [m], which examples have labels; None without labels.
+      batch_size: examples a batch.
+      steps: steps of the discriminator and of the generator an update.
+    """
+
+    def order(name: str, size: int, steps: int) -> Array:
+        batches = epoch_order(key, name, size, batch_size, start * steps, updates * steps)
+        return batches.reshape(updates, steps, batch_size)
+
+    return Orders(
+        discriminator=order("data/discriminator", size, steps[0]),
+        generator=order("data/generator", size, steps[1]),
+        labeled=None if labeled is None else labeled[order("data/labeled", labeled.shape[0], steps[0])],
+    )
+
+
+def gather(data: Resident, orders: Orders, image_range: tuple[float, float]) -> Batches:
+    """Returns the batches of one update, whose `orders` have no leading axis of updates."""
+
+    def images(order: Array) -> Array:
+        return rescale(data.images[order], image_range)
+
+    def discriminator(index: int) -> Batch:
+        if orders.labeled is None:
+            return Batch(images(orders.discriminator[index]))
+        labeled = orders.labeled[index]
+        return Batch(images(orders.discriminator[index]), images(labeled), data.labels[labeled])
+
+    return Batches(
+        discriminator=tuple(discriminator(index) for index in range(orders.discriminator.shape[0])),
+        generator=tuple(Batch(images(order)) for order in orders.generator),
+    )
+
+
+def epoch_order(key: Key, name: str, size: int, batch_size: int, start: Array, steps: int) -> Array:
+    """Returns the examples of the batches start .. start + steps - 1 of an endless stream.
+
+    The stream is one random permutation of all examples after another: within an epoch nothing is drawn twice, and
+    every example is drawn once. Batches do not stop at epoch ends, so a batch may be larger than a small set.
+
+    Args:
+      key: the game's key.
+      name: the stream's name; streams of different names are independent.
+      size: number of examples.
+      batch_size: examples a batch.
+      start: first batch, may be traced.
+      steps: number of batches.
+
+    Returns: int32 [steps, batch_size], each in [0, size).
+
+    Example: `epoch_order(key, "real", 60_000, 100, start=0, steps=600)` draws each of 60,000 examples once.
+    """
+    count = steps * batch_size
+    first_epoch, offset = jnp.divmod(start * batch_size, size)
+    # A window of `count` examples that may start anywhere in an epoch touches at most this many epochs.
+    epochs = 1 + (count + size - 2) // size
+    keys = jax.vmap(lambda epoch: stream(key, name, epoch))(first_epoch + jnp.arange(epochs))
+    permutations = jax.vmap(lambda key: jax.random.permutation(key, size))(keys)
+    return jax.lax.dynamic_slice(permutations.reshape(-1), (offset,), (count,)).reshape(steps, batch_size)

@@ -1,0 +1,1 @@
+"""One Flax layer a file."""

@@ -1,0 +1,32 @@
+"""Batch normalisation (Ioffe and Szegedy 2015) as the paper's generators use it: a learned shift and no scale."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from igan.types import Array
+
+
+class ShiftBatchNorm(nn.Module):
+    """(x - mean) / sqrt(variance + epsilon) + shift, over all axes but the last.
+
+    In training the statistics are those of this very batch, biased variance, and they are left in the collection
+    "statistics". Otherwise the statistics found there are used. igan keeps no moving average of statistics: before a
+    network is sampled, one training-mode pass with the parameters at hand refreshes them (`igan.evaluate.sample`), so
+    they always belong to the parameters they are used with.
+
+    Example: `ShiftBatchNorm()(activations, train=True)` keeps the shape [n, ..., features].
+    """
+
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, inputs: Array, train: bool) -> Array:
+        features = inputs.shape[-1]
+        mean = self.variable("statistics", "mean", jnp.zeros, (features,))
+        variance = self.variable("statistics", "variance", jnp.ones, (features,))
+        shift = self.param("shift", nn.initializers.zeros, (features,))
+        if train:
+            axes = tuple(range(inputs.ndim - 1))
+            mean.value = jnp.mean(inputs, axis=axes)
+            variance.value = jnp.mean(jnp.square(inputs - mean.value), axis=axes)
+        return (inputs - mean.value) / jnp.sqrt(variance.value + self.epsilon) + shift

@@ -1,0 +1,83 @@
+"""The fully connected MNIST networks of Salimans et al. (2016), section 6.1, and the released code."""
+
+import math
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+
+from igan.layers.batch_norm import ShiftBatchNorm
+from igan.layers.noise import GaussianNoise
+from igan.layers.weight_norm import UnitNormDense, WeightNormDense
+from igan.models.functional import network
+from igan.types import Array, Critique, Key, Networks
+
+
+class Generator(nn.Module):
+    """Latents [n, latent_size] -> images [n, height, width, channels] in (0, 1)."""
+
+    layers: Sequence[int]
+    image_shape: tuple[int, int, int]
+
+    @nn.compact
+    def __call__(self, latents: Array, train: bool) -> Array:
+        hidden = latents
+        for features in self.layers:
+            # The shift of the batch norm is the layer's bias.
+            hidden = nn.Dense(features, use_bias=False, kernel_init=nn.initializers.glorot_uniform())(hidden)
+            hidden = jax.nn.softplus(ShiftBatchNorm()(hidden, train))
+        pixels = jax.nn.sigmoid(UnitNormDense(math.prod(self.image_shape))(hidden))
+        return pixels.reshape(-1, *self.image_shape)
+
+
+class Discriminator(nn.Module):
+    """Images [n, height, width, channels] in [0, 1] -> Critique; features are the last hidden layer, before its noise."""
+
+    layers: Sequence[int]
+    input_noise: float
+    hidden_noise: float
+    classes: int | None
+
+    @nn.compact
+    def __call__(self, images: Array, train: bool) -> Critique:
+        hidden = GaussianNoise(self.input_noise)(images.reshape(images.shape[0], -1), train)
+        features = hidden
+        for width in self.layers:
+            features = jax.nn.relu(WeightNormDense(width)(hidden))
+            hidden = GaussianNoise(self.hidden_noise)(features, train)
+        outputs = WeightNormDense(self.classes or 1, train_scale=True)(hidden)
+        if self.classes is None:
+            return Critique(logits=outputs[:, 0], features=features)
+        return Critique(logits=jax.nn.logsumexp(outputs, axis=1), features=features, class_logits=outputs)
+
+
+def make(
+    image_shape: tuple[int, int, int],
+    classes: int | None,
+    latent_size: int = 100,
+    generator_layers: tuple[int, ...] = (500, 500),
+    discriminator_layers: tuple[int, ...] = (1000, 500, 250, 250, 250),
+    input_noise: float = 0.3,
+    hidden_noise: float = 0.5,
+) -> Networks:
+    """Returns the paper's MNIST networks.
+
+    Args:
+      image_shape: height, width, channels.
+      classes: K for the semi-supervised discriminator, None for the ordinary one with a single logit.
+      latent_size: numbers in a latent, drawn from U[0, 1].
+      generator_layers: widths of the generator's hidden layers.
+      discriminator_layers: widths of the discriminator's hidden layers.
+      input_noise: standard deviation of the noise added to the pixels.
+      hidden_noise: standard deviation of the noise added before every further layer.
+    """
+
+    def sample_latents(key: Key, count: int) -> Array:
+        return jax.random.uniform(key, (count, latent_size))
+
+    return Networks(
+        generator=network(Generator(tuple(generator_layers), image_shape)),
+        discriminator=network(Discriminator(tuple(discriminator_layers), input_noise, hidden_noise, classes)),
+        sample_latents=sample_latents,
+        image_range=(0.0, 1.0),
+    )

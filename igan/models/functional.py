@@ -1,0 +1,29 @@
+"""Turns a Flax module into the two pure functions the rest of igan sees."""
+
+from typing import Any
+
+import flax.linen as nn
+
+from igan.randomness import stream
+from igan.types import Array, Key, Network, Params, Variables
+
+
+def network(module: nn.Module) -> Network:
+    """Returns the module as a `Network`. Its `__call__` must be `(inputs, train)`.
+
+    >>> generator = network(Generator(layers=(500, 500), image_shape=(28, 28, 1)))
+    >>> params, variables = generator.init(jax.random.key(0), latents)
+    >>> images, variables = generator.apply(params, variables, jax.random.key(1), latents, train=True)
+    """
+
+    def init(key: Key, inputs: Array) -> tuple[Params, Variables]:
+        variables = dict(module.init({"params": stream(key, "params"), "noise": stream(key, "noise")}, inputs, train=True))
+        return variables.pop("params", {}), variables
+
+    def apply(params: Params, variables: Variables, key: Key, inputs: Array, train: bool) -> tuple[Any, Variables]:
+        collections = {"params": params, **variables}
+        if not train:
+            return module.apply(collections, inputs, train=False), variables
+        return module.apply(collections, inputs, train=True, rngs={"noise": key}, mutable=list(variables))
+
+    return Network(init, apply)

@@ -1,0 +1,40 @@
+"""The optimiser of one player, from its config."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optax
+
+from igan.errors import UserError, did_you_mean
+
+
+def _adam(config: Mapping[str, Any]) -> optax.GradientTransformation:
+    # The released code adds epsilon inside the root of the bias-corrected second moment.
+    return optax.scale_by_adam(b1=config["b1"], b2=config["b2"], eps=0.0, eps_root=config["epsilon"])
+
+
+KNOWN: dict[str, Callable[[Mapping[str, Any]], optax.GradientTransformation]] = {
+    "adam": _adam,
+    "sgd": lambda config: optax.identity(),
+}
+
+
+def make(config: Mapping[str, Any], total_steps: int) -> optax.GradientTransformation:
+    """Returns the optimiser of `config.generator` or `config.discriminator`.
+
+    The learning rate is constant for the share `constant_share` of `total_steps`, then falls linearly to zero.
+
+    Args:
+      config: optimizer, learning_rate, constant_share, b1, b2, epsilon.
+      total_steps: steps of this player in the whole run.
+
+    Raises UserError for an unknown optimiser.
+    """
+    name = config["optimizer"]
+    if name not in KNOWN:
+        raise UserError(f"unknown optimizer '{name}'.{did_you_mean(name, KNOWN)}")
+    begin = round(config["constant_share"] * total_steps)
+    schedule = config["learning_rate"]
+    if begin < total_steps:
+        schedule = optax.linear_schedule(schedule, 0.0, transition_steps=total_steps - begin, transition_begin=begin)
+    return optax.chain(KNOWN[name](config), optax.scale_by_learning_rate(schedule))

@@ -1,0 +1,181 @@
+"""The heart: one update of the game, a pure function of (state, batches).
+
+A discriminator phase, then a generator phase. Each looks at its images through the discriminator, adds up the losses of
+the techniques, takes one optimiser step and one averaging step. `igan.engine` scans this over steps, maps it over
+replicas and shards it over devices; nothing here knows.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from igan.randomness import stream
+from igan.technique import Loss, Technique
+from igan.types import Array, Batch, Batches, Critique, GameState, Key, Metrics, Networks, Params, Player, Variables, View
+
+
+class Game(NamedTuple):
+    """What stays the same from one update to the next: the rules."""
+
+    networks: Networks
+    techniques: Mapping[str, Technique]
+    discriminator_optimizer: optax.GradientTransformation
+    generator_optimizer: optax.GradientTransformation
+    average_rate: float
+
+
+def initialize(game: Game, key: Key, images: Array) -> GameState:
+    """Returns the game before its first update.
+
+    Args:
+      key: the root of all randomness of this game.
+      images: float32 [n, height, width, channels], real images for data-dependent initialisation.
+    """
+    latents = game.networks.sample_latents(stream(key, "initialize/latents"), images.shape[0])
+    generator = game.networks.generator.init(stream(key, "initialize/generator"), latents)
+    discriminator = game.networks.discriminator.init(stream(key, "initialize/discriminator"), images)
+    states = {name: technique.init(stream(key, f"initialize/{name}")) for name, technique in game.techniques.items()}
+    return GameState(
+        step=jnp.zeros((), jnp.int32),
+        key=key,
+        generator=_player(game.generator_optimizer, *generator),
+        discriminator=_player(game.discriminator_optimizer, *discriminator),
+        techniques=states,
+    )
+
+
+def _player(optimizer: optax.GradientTransformation, params: Params, variables: Variables) -> Player:
+    # The average is a copy, because the engine donates the state's buffers and one buffer can be donated only once.
+    return Player(params, variables, optimizer.init(params), jax.tree.map(jnp.copy, params))
+
+
+def update(game: Game, state: GameState, batches: Batches) -> tuple[GameState, Metrics]:
+    """Returns the game after one update, and its metrics.
+
+    With several steps of a player the metrics are those of its last step.
+    """
+    metrics: Metrics = {}
+    for index, batch in enumerate(batches.discriminator):
+        state, discriminator_metrics = update_discriminator(game, state, _key(state, f"discriminator/{index}"), batch)
+        metrics |= discriminator_metrics
+    for index, batch in enumerate(batches.generator):
+        state, generator_metrics = update_generator(game, state, _key(state, f"generator/{index}"), batch)
+        metrics |= generator_metrics
+    return state._replace(step=state.step + 1), metrics
+
+
+def _key(state: GameState, name: str) -> Key:
+    return stream(state.key, name, state.step)
+
+
+def update_discriminator(game: Game, state: GameState, key: Key, batch: Batch) -> tuple[GameState, Metrics]:
+    """One step of the discriminator; techniques with memory update it from what this step saw."""
+    fake_images, _ = generate(game, key, state.generator.params, state.generator.variables, batch.images.shape[0])
+
+    def objective(params: Params) -> tuple[Array, Any]:
+        view, variables = look(game, key, state, params, batch, fake_images)
+        loss, metrics = add_losses("d", discriminator_losses(game), state, view)
+        states = {name: technique.update(state.techniques[name], view) for name, technique in game.techniques.items()}
+        return loss, (variables, jax.lax.stop_gradient(states), metrics)
+
+    gradients, (variables, states, metrics) = jax.grad(objective, has_aux=True)(state.discriminator.params)
+    player = descend(game.discriminator_optimizer, game.average_rate, state.step, state.discriminator, gradients)
+    return state._replace(discriminator=player._replace(variables=variables), techniques=states), metrics
+
+
+def update_generator(game: Game, state: GameState, key: Key, batch: Batch) -> tuple[GameState, Metrics]:
+    """One step of the generator, through the discriminator, against a real batch of its own."""
+
+    def objective(params: Params) -> tuple[Array, Any]:
+        fake_images, variables = generate(game, key, params, state.generator.variables, batch.images.shape[0])
+        opponent = look_ahead(game, key, state, batch, fake_images)
+        view, _ = look(game, key, state, opponent, batch, fake_images)
+        losses = {name: technique.generator_loss for name, technique in game.techniques.items()}
+        loss, metrics = add_losses("g", losses, state, view)
+        return loss, (variables, metrics)
+
+    gradients, (variables, metrics) = jax.grad(objective, has_aux=True)(state.generator.params)
+    player = descend(game.generator_optimizer, game.average_rate, state.step, state.generator, gradients)
+    return state._replace(generator=player._replace(variables=variables)), metrics
+
+
+def generate(game: Game, key: Key, params: Params, variables: Variables, count: int) -> tuple[Array, Variables]:
+    """Returns `count` generated images in training mode, and the generator's variables after them."""
+    latents = game.networks.sample_latents(stream(key, "latents"), count)
+    return game.networks.generator.apply(params, variables, stream(key, "generator"), latents, train=True)
+
+
+def look(
+    game: Game, key: Key, state: GameState, params: Params, batch: Batch, fake_images: Array
+) -> tuple[View, Variables]:
+    """Returns what the techniques may see, and the discriminator's variables after it has seen its images.
+
+    Labelled, real and generated images go through the discriminator apart, since minibatch statistics belong to one
+    batch.
+    """
+    variables = state.discriminator.variables
+
+    def critique(images: Array, name: str = "critique") -> tuple[Critique, Variables]:
+        for technique_name, technique in game.techniques.items():
+            if technique.discriminator_input is not None:
+                images = technique.discriminator_input(stream(key, f"{name}/{technique_name}"), images)
+        return game.networks.discriminator.apply(params, variables, stream(key, name), images, train=True)
+
+    labeled = None
+    if batch.labeled_images is not None:
+        labeled, variables = critique(batch.labeled_images, "labeled")
+    real, variables = critique(batch.images, "real")
+    fake, variables = critique(fake_images, "fake")
+    view = View(batch, fake_images, real, fake, labeled, state.step, critique=lambda images: critique(images)[0])
+    return view, variables
+
+
+def discriminator_losses(game: Game) -> dict[str, Loss | None]:
+    """Returns each technique's loss for the discriminator."""
+    return {name: technique.discriminator_loss for name, technique in game.techniques.items()}
+
+
+def add_losses(
+    player: str, losses: Mapping[str, Loss | None], state: GameState, view: View
+) -> tuple[Array, Metrics]:
+    """Returns a player's loss, the sum of its techniques' losses, and each of them as `player/<technique>`."""
+    total, metrics = jnp.zeros(()), {}
+    for name, loss in losses.items():
+        if loss is not None:
+            value, details = loss(state.techniques[name], view)
+            total = total + value
+            metrics[f"{player}/{name}"] = value
+            metrics |= {f"{player}/{name}/{detail}": number for detail, number in details.items()}
+    return total, metrics
+
+
+def look_ahead(game: Game, key: Key, state: GameState, batch: Batch, fake_images: Array) -> Params:
+    """Returns the discriminator's parameters that the generator plays against: its own, unless a technique unrolls it."""
+
+    def objective(params: Params) -> Array:
+        view, _ = look(game, key, state, params, batch, fake_images)
+        return add_losses("d", discriminator_losses(game), state, view)[0]
+
+    params = state.discriminator.params
+    for technique in game.techniques.values():
+        if technique.lookahead is not None:
+            params = technique.lookahead(params, objective)
+    return params
+
+
+def descend(
+    optimizer: optax.GradientTransformation, average_rate: float, step: Array, player: Player, gradients: Params
+) -> Player:
+    """Returns the player after one optimiser step and one step of its moving average.
+
+    The average spans at most `1 / average_rate` steps and at most a ninth of the run so far, so that it is sensible
+    early on; the released code starts it at zero and has the same average in the long run.
+    """
+    updates, opt_state = optimizer.update(gradients, player.opt_state, player.params)
+    params = optax.apply_updates(player.params, updates)
+    rate = jnp.maximum(average_rate, 9.0 / (10.0 + step))
+    average = optax.incremental_update(params, player.average, rate)
+    return Player(params, player.variables, opt_state, average)

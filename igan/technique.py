@@ -1,0 +1,112 @@
+"""A technique is a handful of pure functions that plug into the seams of one update (`igan.step`).
+
+Each file of `igan/techniques/` has one function `make(**hyperparameters) -> Technique`. A name in
+`config.techniques` is a file name; the signature of `make` declares the technique's hyper-parameters and their
+defaults. Adding a technique is adding a file.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import optax
+
+import igan.techniques
+from igan.errors import UserError, did_you_mean
+from igan.types import Array, Key, Metrics, Params, View
+
+State = Any
+Loss = Callable[[State, View], tuple[Array, Metrics]]
+
+
+class Technique(NamedTuple):
+    """The seams. None (or the identity) where a technique has nothing to say.
+
+    A loss returns a scalar, the mean over the batch, and metrics of its own; igan weighs it with the config's
+    `discriminator_weight` or `generator_weight` and reports it as `d/<technique>` or `g/<technique>`.
+
+    Example: a penalty on the size of the discriminator's logits.
+
+    >>> def make(strength: float = 1e-3) -> Technique:
+    ...     def penalty(state, view):
+    ...         return strength * jnp.mean(view.real.logits**2), {}
+    ...     return Technique(discriminator_loss=penalty)
+    """
+
+    init: Callable[[Key], State] = lambda key: None
+    update: Callable[[State, View], State] = lambda state, view: state
+    discriminator_loss: Loss | None = None
+    generator_loss: Loss | None = None
+    discriminator_input: Callable[[Key, Array], Array] | None = None
+    discriminator_optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] | None = None
+    generator_optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] | None = None
+    # (discriminator params, objective(params) -> loss) -> params that the generator plays against (unrolled GANs).
+    lookahead: Callable[[Params, Callable[[Params], Array]], Params] | None = None
+
+
+def known() -> list[str]:
+    """Returns the names of all techniques: the files of `igan/techniques/`."""
+    return sorted(module.name for module in pkgutil.iter_modules(igan.techniques.__path__))
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """Returns the config fields of a technique with their defaults, switched off.
+
+    >>> defaults("minimax")
+    {'enabled': False, 'discriminator_weight': 1.0, 'generator_weight': 1.0}
+
+    Raises UserError for an unknown name, suggesting the right one.
+    """
+    make = _make(name)
+    fields: dict[str, Any] = {"enabled": False}
+    technique = make()
+    if technique.discriminator_loss is not None:
+        fields["discriminator_weight"] = 1.0
+    if technique.generator_loss is not None:
+        fields["generator_weight"] = 1.0
+    return fields | {parameter.name: parameter.default for parameter in inspect.signature(make).parameters.values()}
+
+
+def load(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Technique]:
+    """Returns the enabled techniques of `config.techniques` in the config's order, their losses weighted.
+
+    A loss with weight zero is left out, so that it costs nothing and is not reported.
+
+    >>> techniques = load({"minimax": {"enabled": True, "discriminator_weight": 0.5, "generator_weight": 0.0}})
+    >>> techniques["minimax"].generator_loss is None
+    True
+
+    Raises UserError for an unknown technique.
+    """
+    return {name: _build(name, config) for name, config in configs.items() if config["enabled"]}
+
+
+def _make(name: str) -> Callable[..., Technique]:
+    if name not in known():
+        raise UserError(f"unknown technique '{name}'.{did_you_mean(name, known())}")
+    return importlib.import_module(f"igan.techniques.{name}").make
+
+
+def _build(name: str, config: Mapping[str, Any]) -> Technique:
+    settings = dict(config)
+    settings.pop("enabled")
+    discriminator_weight = settings.pop("discriminator_weight", 1.0)
+    generator_weight = settings.pop("generator_weight", 1.0)
+    technique = _make(name)(**settings)
+    return technique._replace(
+        discriminator_loss=_weighted(technique.discriminator_loss, discriminator_weight),
+        generator_loss=_weighted(technique.generator_loss, generator_weight),
+    )
+
+
+def _weighted(loss: Loss | None, weight: float) -> Loss | None:
+    if loss is None or weight == 0:
+        return None
+
+    def weighted(state: State, view: View) -> tuple[Array, Metrics]:
+        value, metrics = loss(state, view)
+        return weight * value, metrics
+
+    return weighted

@@ -1,0 +1,1 @@
+"""One technique a file; see `igan.technique` for the seams."""

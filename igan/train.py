@@ -1,0 +1,262 @@
+"""The host loop: run a chunk, report the one before, evaluate, checkpoint, stop cleanly on a signal."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from igan import experiment, workdir
+from igan.checkpoint import Checkpoints
+from igan.errors import RunError
+from igan.evaluate import TestErrors
+from igan.experiment import Experiment
+from igan.reporting.grids import image_grid
+from igan.reporting.log import RunLog
+from igan.reporting.progress import RunProgress
+from igan.types import Array, GameState, Metrics
+
+LONG_RUN_SECONDS = 15 * 60  # A run that takes longer than this says how to shorten it.
+
+
+class Chunk(NamedTuple):
+    """What the device was asked about the updates up to `step`; fetched while it computes the next chunk."""
+
+    step: int
+    metrics: Metrics = {}  # Each [R, updates].
+    test_errors: TestErrors | None = None
+    samples: Array | None = None  # [R, count, height, width, channels]
+
+
+class Session(NamedTuple):
+    """One sitting of a run: from its start or a checkpoint to its end or a signal."""
+
+    config: ConfigDict
+    experiment: Experiment
+    directory: Path
+    log: RunLog
+    progress: RunProgress
+    checkpoints: Checkpoints
+    clock_zero: float  # The time at which the run would have started, had it never been interrupted.
+
+
+def run(config: ConfigDict, directory: Path) -> dict[str, Any]:
+    """Trains the experiment of a config in a work directory, or continues what is there.
+
+    Returns the summary, which is also in `summary.json`. Raises UserError for what the person can put right, RunError
+    when the run cannot go on: a full disk, a number that is not finite.
+
+    >>> config = experiments.mnist.get_config()
+    >>> run(config, Path("runs/mnist"))["test_errors"]
+    [57]
+    """
+    began = time.monotonic()
+    workdir.create(directory)
+    config = workdir.settle(config, directory)
+    built = experiment.build(config)
+    with config.unlocked():
+        config.data.source = "embedded" if built.dataset.name == "mnist5k" else "tfds"
+    workdir.write(directory / "config.json", workdir.plain(config))
+    announce(built, config)
+    with ExitStack() as stack:
+        checkpoints = stack.enter_context(Checkpoints(directory / "checkpoints", config.checkpoint.keep, print))
+        step, state = checkpoints.restore_latest(built.engine.state_shape) or (0, built.engine.initialize(config.seed))
+        log = stack.enter_context(RunLog(directory, step))
+        seconds_before = max((line["seconds"] for line in workdir.metrics(directory)), default=0.0)
+        progress = stack.enter_context(RunProgress(built.total_updates, step, built.dataset.name))
+        session = Session(config, built, directory, log, progress, checkpoints, began - seconds_before)
+        if step:
+            progress.note(f"Going on from update {step:,} of {built.total_updates:,}.")
+        else:
+            report(session, ask(session, 0, {}, state, evaluate=True, sample=True))
+        compiling = time.monotonic()
+        built.engine.compile(built.updates_per_chunk)
+        compiled = time.monotonic()
+        stop = stack.enter_context(stop_on_signal())
+        step, state = play(session, step, state, stop)
+        save(session, step, state)
+        checkpoints.wait()
+    timings = {"seconds_to_first_update": compiled - began, "compile_seconds": compiled - compiling}
+    return finish(session, step, stop, timings)
+
+
+def play(session: Session, step: int, state: GameState, stop: list[str]) -> tuple[int, GameState]:
+    """Plays until the last update or a signal. Returns the step and the state, everything up to them reported."""
+    built, config = session.experiment, session.config
+    waiting: Chunk | None = None
+    while step < built.total_updates and not stop:
+        before, step = step, min(built.total_updates, step + built.updates_per_chunk)
+        due = {
+            what: step == built.total_updates or step // interval > before // interval
+            for what, interval in (
+                ("evaluate", config.evaluation.interval),
+                ("sample", config.reporting.samples_interval),
+                ("save", config.checkpoint.interval),
+            )
+        }
+        state, metrics = built.engine.run(state, step - before)
+        chunk = ask(session, step, metrics, state, due["evaluate"], due["sample"])
+        if waiting:
+            report(session, waiting)
+        waiting = chunk
+        if due["save"]:
+            # What came before a checkpoint is on disk before it, so that a resumed log has no gap.
+            report(session, waiting)
+            waiting = None
+            save(session, step, state)
+    if waiting:
+        report(session, waiting)
+    return step, state
+
+
+def ask(session: Session, step: int, metrics: Metrics, state: GameState, evaluate: bool, sample: bool) -> Chunk:
+    """Asks the device for what is due at a step, without waiting for it."""
+    built = session.experiment
+    return Chunk(
+        step,
+        metrics,
+        built.engine.test_errors(state) if evaluate and built.labeled is not None else None,
+        built.engine.sample(state, session.config.reporting.samples) if sample else None,
+    )
+
+
+def report(session: Session, chunk: Chunk) -> None:
+    """Fetches a chunk, which waits until it is computed, and writes it down.
+
+    Raises RunError if a metric is not finite.
+    """
+    built, step = session.experiment, chunk.step
+    epoch = {"epoch": round(step / built.updates_per_epoch, 4)}
+    message = f"epoch {epoch['epoch']:.1f}"
+    seconds = {"seconds": round(time.monotonic() - session.clock_zero, 3)}
+    if chunk.metrics:
+        metrics = jax.device_get(chunk.metrics)
+        means = {name: float(np.mean(values, dtype=np.float64)) for name, values in metrics.items()}
+        session.log.write(step, epoch | means | seconds)
+        check_finite(metrics, step, session.checkpoints.steps())
+    if chunk.test_errors:
+        errors, total = jax.device_get(chunk.test_errors), len(built.dataset.test_labels)
+        values = {"test_errors": errors.averaged, "test_errors_raw": errors.raw, "ensemble_errors": errors.ensemble}
+        session.log.write(step, epoch | values | {"test_examples": total} | seconds)
+        message += f"  test errors {np.mean(errors.averaged):.0f} (raw {np.mean(errors.raw):.0f}) of {total:,}"
+    if chunk.samples is not None:
+        session.log.image(step, grid(jax.device_get(chunk.samples), built.networks.image_range))
+    session.progress.update(step, message)
+
+
+def grid(samples: np.ndarray, image_range: tuple[float, float]) -> np.ndarray:
+    """Returns one picture of all replicas' samples [R, count, height, width, channels], a block of rows each."""
+    replicas, count = samples.shape[:2]
+    columns = max(1, round(count**0.5))
+    rows = max(1, columns // replicas)
+    return image_grid(samples[:, : rows * columns].reshape(-1, *samples.shape[2:]), columns, image_range)
+
+
+def check_finite(metrics: dict[str, np.ndarray], step: int, saved: list[int]) -> None:
+    """Raises RunError naming the first of the metrics [R, updates] up to `step` that is not finite, and where."""
+    for name, values in metrics.items():
+        bad = ~np.isfinite(values)
+        if bad.any():
+            first = step - values.shape[1] + 1
+            updates = first + np.flatnonzero(bad.any(axis=0))
+            replicas = np.flatnonzero(bad.any(axis=1)).tolist()
+            raise RunError(
+                f"'{name}' is not finite at updates {updates[0]} to {updates[-1]} (replicas {replicas}); the last good"
+                f" checkpoint is of update {saved[-1] if saved else 0}. A lower learning rate may help."
+            )
+
+
+def save(session: Session, step: int, state: GameState) -> None:
+    """Saves a checkpoint, unless the state is not finite: then RunError, and the last good one stays the newest."""
+    players = {"discriminator": state.discriminator.params, "generator": state.generator.params}
+    for name, params in players.items():
+        if not all_finite(params):
+            raise RunError(f"the {name}'s parameters are not finite after update {step}; no checkpoint was saved of it.")
+    session.checkpoints.save(step, state)
+
+
+@jax.jit
+def all_finite(params: Any) -> Array:
+    """Returns whether all numbers of a pytree are finite."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]))
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[list[str]]:
+    """Yields a list that SIGINT and SIGTERM put their name into. A second signal ends the program at once."""
+    received: list[str] = []
+    handled = (signal.SIGINT, signal.SIGTERM)
+
+    def handle(number: int, frame: Any) -> None:
+        received.append(signal.Signals(number).name)
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, handle) for number in handled}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def announce(built: Experiment, config: ConfigDict) -> None:
+    """Prints what is about to run."""
+    dataset = built.dataset
+    if dataset.notice:
+        print(f"NOTE: {dataset.notice}")
+    labels = f", {built.labeled.shape[1]} of them labelled" if built.labeled is not None else ""
+    print(f"data: {dataset.name}, {len(dataset.train_images):,} training images{labels}; {dataset.origin}")
+    print(
+        f"plan: {config.epochs:,} epochs of {built.updates_per_epoch:,} updates, {config.replicas} replica(s), on"
+        f" {len(built.devices)} x {built.devices[0].device_kind}"
+    )
+
+
+def finish(session: Session, step: int, stop: list[str], timings: dict[str, float]) -> dict[str, Any]:
+    """Writes `summary.json`, prints the result and returns it."""
+    built, config = session.experiment, session.config
+    dataset, lines = built.dataset, workdir.metrics(session.directory)
+    evaluations = [line for line in lines if "test_errors" in line]
+    summary: dict[str, Any] = {
+        "dataset": dataset.name,
+        "data_origin": dataset.origin,
+        "notice": dataset.notice,
+        "finished": step == built.total_updates,
+        "test_examples": len(dataset.test_labels),
+    }
+    if evaluations:
+        last = evaluations[-1]
+        summary |= {
+            "test_errors": last["test_errors"],
+            "test_errors_raw": last["test_errors_raw"],
+            "ensemble_errors": last["ensemble_errors"],
+            "best_test_errors": workdir.best(evaluations, "test_errors"),
+            "best_test_errors_raw": workdir.best(evaluations, "test_errors_raw"),
+            "labels_per_class": config.labels_per_class,
+        }
+    summary |= {
+        "replicas": config.replicas,
+        "epochs": config.epochs,
+        "steps": step,
+        "seconds": round(time.monotonic() - session.clock_zero, 1),
+        **{name: round(seconds, 1) for name, seconds in timings.items()},
+        "device": f"{len(built.devices)} x {built.devices[0].device_kind}",
+        "versions": workdir.versions(),
+    }
+    workdir.write(session.directory / "summary.json", summary)
+    if dataset.notice:
+        print(f"NOTE: {dataset.notice}")
+    if evaluations:
+        print(
+            f"test errors of {len(dataset.test_labels):,} (averaged parameters): {summary['test_errors']};"
+            f" raw: {summary['test_errors_raw']}; best: {summary['best_test_errors']}"
+        )
+    state = "finished" if summary["finished"] else f"stopped by {stop[0]} at update {step:,}, saved; go on with the same"
+    print(f"{state}: --workdir={session.directory}")
+    return summary
