@@ -1,35 +1,116 @@
-"""Trains a GAN: python -m igan.main --config=experiments/mnist.py
+"""Trains a GAN.
 
-The config is a Python file with get_config(); a variant follows a colon (experiments/mnist.py:unsupervised), and any
-field can be overridden: --config.seed=2 --config.techniques.feature_matching.enabled=False. The fields and their
-meaning are in igan/config.py; --dry_run prints them as they would be used, and trains nothing.
+    python -m igan.main --config=experiments/mnist.py
+
+An experiment is a Python file with get_config(); a variant follows a colon. Any field of the config can be set:
+
+    python -m igan.main --config=experiments/mnist.py:unsupervised
+    python -m igan.main --config=experiments/mnist.py --config.epochs=30 --config.labels_per_class=2
+    python -m igan.main --config=experiments/mnist.py --config.replicas=10 --workdir=runs/mnist
+    python -m igan.main --config=experiments/mnist.py --config.techniques.feature_matching.distance=absolute
+
+A run can be stopped at any time (Ctrl-C saves it) and goes on with the same command and the same --workdir. --dry_run
+prints every field of the config, the networks and the plan; what the fields mean is written in igan/config.py.
+Tables and plots over runs: python -m igan.report --help. Exit codes: 0 finished, or stopped and saved; 1 the run
+failed; 2 the command is wrong.
 """
 
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-from absl import app, flags
-from ml_collections import config_flags
+import jax.numpy as jnp
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
 
-from igan import train
-from igan.errors import RunError, UserError
+from igan import experiment, train, workdir
+from igan.errors import RunError, UserError, did_you_mean, did_you_mean
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "experiment[:variant], e.g. experiments/mnist.py")
+CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment and variant, e.g. experiments/mnist.py.")
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "where the run's files go; a run that is there is resumed (default: runs/<experiment>-<time>)"
+    "workdir", None, "Where the files of the run go. A run that is there goes on. Default: runs/<experiment>-<time>."
 )
-DRY_RUN = flags.DEFINE_bool("dry_run", False, "print config, networks and plan; train nothing, write nothing")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print config, networks and plan; train nothing and write nothing.")
+CACHE = flags.DEFINE_string(
+    "compilation_cache",
+    os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "igan", "xla"),
+    "Where compiled programs are kept, so that a second start is quick; '' for nowhere.",
+)
+
+
+def parse(arguments: Sequence[str]) -> list[str]:
+    """Parses the command line; whatever is wrong with it is one line and exit code 2."""
+    if "--help" in arguments or "-h" in arguments:
+        flags.FLAGS.unparse_flags()
+        print(f"{__doc__}\n{flags.FLAGS.module_help(sys.modules['__main__'])}")
+        sys.exit(0)
+    try:
+        rest = flags.FLAGS(list(arguments))
+        if CONFIG.value is None:
+            raise UserError("which experiment? Say --config=experiments/mnist.py, or --help for more")
+        CONFIG.value.to_dict()  # A file that could not be loaded fails when it is first used.
+        if len(rest) > 1:
+            raise UserError(f"unexpected '{rest[1]}': every argument is of the form --name=value")
+    except (flags.Error, UserError) as error:
+        _exit(2, str(error))
+    except (LookupError, AttributeError) as error:
+        names = re.findall(r'mean "(\w+)" instead of "(\w+)"', str(error))
+        _exit(2, f"the config has no field '{names[0][1]}'. Did you mean '{names[0][0]}'?" if names else f"config: {error}")
+    except Exception as error:
+        path = Path(flags.FLAGS["config"].config_filename or "")
+        known = [str(each) for each in path.parent.glob("*.py")]
+        hint = "" if path.is_file() else did_you_mean(str(path), known) if known else ""
+        _exit(2, f"cannot load the experiment {path}: {'' if hint else error}{hint.strip() or '.'}")
+    return rest
 
 
 def main(arguments: Sequence[str]) -> None:
-    config = CONFIG.value
+    """Runs the command that `parse` has understood."""
+    logging.set_verbosity(logging.WARNING)
+    if CACHE.value:
+        jax.config.update("jax_compilation_cache_dir", CACHE.value)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    config = ConfigDict(CONFIG.value)
+    if config.deterministic:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
+    try:
+        if DRY_RUN.value:
+            describe(config)
+        else:
+            train.run(config, directory(config))
+    except UserError as error:
+        _exit(2, str(error))
+    except RunError as error:
+        _exit(1, str(error))
+    except KeyboardInterrupt:
+        _exit(130, "interrupted before the first update; nothing was lost")
+
+
+def directory(config: ConfigDict) -> Path:
+    """Returns the work directory: the one asked for, or a new one named after the experiment and the time."""
     name = Path(flags.FLAGS["config"].config_filename).stem
-    workdir = Path(WORKDIR.value or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    train.run(config, workdir)
+    return Path(WORKDIR.value or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def describe(config: ConfigDict) -> None:
+    """Prints what would run."""
+    if WORKDIR.value:
+        config = workdir.settle(config, Path(WORKDIR.value))
+    built = experiment.build(config)
+    networks = built.networks
+    print(f"{config}\n{networks.generator.describe(networks.sample_latents(jax.random.key(0), config.batch_size))}")
+    print(networks.discriminator.describe(jnp.zeros((config.batch_size, *built.dataset.train_images.shape[1:]))))
+    train.announce(built, config)
+
+
+def _exit(code: int, message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse)

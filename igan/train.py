@@ -76,7 +76,8 @@ def run(config: ConfigDict, directory: Path) -> dict[str, Any]:
         else:
             report(session, ask(session, 0, {}, state, evaluate=True, sample=True))
         compiling = time.monotonic()
-        built.engine.compile(built.updates_per_chunk)
+        if step < built.total_updates:
+            built.engine.compile(built.updates_per_chunk)
         compiled = time.monotonic()
         stop = stack.enter_context(stop_on_signal())
         step, state = play(session, step, state, stop)

@@ -86,10 +86,12 @@ class Network(NamedTuple):
     `apply(params, variables, key, inputs, train)` returns (output, variables). With `train` the network draws noise
     from `key` and uses the statistics of this very batch, which it leaves in the returned variables; without, it is
     deterministic and uses the statistics it finds in `variables`.
+    `describe(inputs)` returns a table of the layers, their shapes and parameter counts.
     """
 
     init: Callable[[Key, Array], tuple[Params, Variables]]
     apply: Callable[..., tuple[Any, Variables]]
+    describe: Callable[[Array], str]
 
 
 class Networks(NamedTuple):

@@ -21,7 +21,8 @@ def defaults(name: str) -> dict[str, Any]:
     Raises UserError for an unknown name, suggesting the right one.
     """
     parameters = inspect.signature(_module(name).make).parameters.values()
-    return {"name": name} | {parameter.name: parameter.default for parameter in parameters if parameter.default != inspect.Parameter.empty}
+    settings = {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
+    return {"name": name} | settings
 
 
 def load(config: Mapping[str, Any], image_shape: tuple[int, int, int], classes: int | None) -> Networks:

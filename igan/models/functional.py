@@ -3,6 +3,7 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 
 from igan.randomness import stream
 from igan.types import Array, Key, Network, Params, Variables
@@ -17,7 +18,8 @@ def network(module: nn.Module) -> Network:
     """
 
     def init(key: Key, inputs: Array) -> tuple[Params, Variables]:
-        variables = dict(module.init({"params": stream(key, "params"), "noise": stream(key, "noise")}, inputs, train=True))
+        keys = {"params": stream(key, "params"), "noise": stream(key, "noise")}
+        variables = dict(module.init(keys, inputs, train=True))
         return variables.pop("params", {}), variables
 
     def apply(params: Params, variables: Variables, key: Key, inputs: Array, train: bool) -> tuple[Any, Variables]:
@@ -26,4 +28,8 @@ def network(module: nn.Module) -> Network:
             return module.apply(collections, inputs, train=False), variables
         return module.apply(collections, inputs, train=True, rngs={"noise": key}, mutable=list(variables))
 
-    return Network(init, apply)
+    def describe(inputs: Array) -> str:
+        keys = {"params": jax.random.key(0), "noise": jax.random.key(0)}
+        return module.tabulate(keys, inputs, train=True, console_kwargs={"width": 160, "force_terminal": False})
+
+    return Network(init, apply, describe)

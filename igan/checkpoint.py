@@ -1,0 +1,376 @@
+"""Orbax, wrapped once: a training state goes to disk and comes back bit for bit, or one line says why not.
+
+`<directory>/<step>/` is one checkpoint. Beside them may lie `damaged_<step>/`, set aside and never touched again, and,
+while a save or a removal is under way, folders with `_TEMPORARY` names, which the next start sweeps away.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import math
+import re
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from igan.errors import RunError, UserError
+from igan.types import Array
+
+State = Any  # Any pytree of arrays.
+
+_TEMPORARY = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|deleting)")
+# {"arrays": {name: dtype and shape}, "fingerprints": {name: checksum}, "files": {path: SHA-256 of its bytes}}
+_CONTENTS = "contents.json"
+_DISK_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
+
+
+class _UnusableError(Exception):
+    """What is wrong with one checkpoint; an older one may do."""
+
+
+class Checkpoints:
+    """The checkpoints of one run, the newest `keep` of them.
+
+    `note` receives one line whenever something was found that a person should know; it prints to stderr by default.
+    With `read_only` nothing on disk is changed: that is how another process looks at a training that is going on.
+
+    >>> with Checkpoints(workdir / "checkpoints", keep=3) as checkpoints:
+    ...     found = checkpoints.restore_latest(like=state)
+    ...     start, state = found if found else (0, state)
+    ...     checkpoints.save(600, state)  # Returns at once; `state` may be donated to the next step.
+
+    Raises UserError if `keep` is below 2 or the directory cannot be written.
+    """
+
+    def __init__(
+        self, directory: Path, keep: int, note: Callable[[str], object] | None = None, read_only: bool = False
+    ) -> None:
+        if keep < 2:
+            raise UserError(f"{keep} checkpoints to keep are too few: expected 2 or more, as one may get damaged.")
+        self._directory, self._keep, self._read_only = Path(directory).absolute(), keep, read_only
+        self._note = note or (lambda line: print(line, file=sys.stderr, flush=True))
+        self._saving: int | None = None
+        self._contents: dict[str, dict[str, Any]] = {}
+        _silence_orbax()
+        # Orbax calls back just before the rename that makes a checkpoint count: there is none without its contents.
+        options = ocp.AsyncOptions(post_finalization_callback=self._write_contents)
+        self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(), async_options=options)
+        if not read_only:
+            _make_writable(self._directory)
+            self._on_one_process(self._remove_temporary_folders)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.wait()
+        except RunError as error:
+            if kind is None:
+                raise
+            self._note(str(error))  # The exception under way matters more.
+        finally:
+            self._orbax.close()
+
+    def steps(self) -> list[int]:
+        """Returns the steps whose checkpoints are complete on disk, in ascending order."""
+        if not self._directory.is_dir():
+            return []
+        return sorted(int(path.name) for path in self._directory.iterdir() if re.fullmatch(r"\d+", path.name))
+
+    def save(self, step: int, state: State) -> None:
+        """Starts to write `state` as the checkpoint of `step`, once the save before it is on disk.
+
+        When this returns, the values have left the state's buffers or are protected: the caller may donate them. A step
+        that is on disk already is not written again, because a run is a pure function of its step.
+
+        Raises RunError if the save before this one, or the start of this one, failed (see `wait`).
+        """
+        self.wait()
+        if step in self.steps():
+            return
+        arrays = _arrays_by_name(state)
+        self._saving, self._contents = step, {"arrays": _described(arrays), "fingerprints": fingerprint(arrays)}
+        try:
+            self._orbax.save(self._directory / str(step), args=ocp.args.PyTreeSave(arrays))
+        except Exception as error:
+            self._fail(error)
+
+    def wait(self) -> None:
+        """Blocks until all saves are on disk, then removes all but the newest `keep` checkpoints.
+
+        Raises RunError with one line if the save failed: which step, where, why, how much room there is, and which
+        steps are still valid. What was written of it is removed; the checkpoints before it are untouched.
+        """
+        if self._saving is None:
+            return
+        try:
+            self._orbax.wait_until_finished()
+        except Exception as error:
+            self._fail(error)
+        self._saving = None
+        self._on_one_process(lambda: _remove_all(self._retire(step) for step in self.steps()[: -self._keep]))
+
+    def restore_latest(self, like: State) -> tuple[int, State] | None:
+        """Returns (step, state) of the newest checkpoint that is whole and fits, or None where there is none at all.
+
+        `like` is a pytree of the saved structure: arrays, or `jax.ShapeDtypeStruct`s, whose shardings the restored
+        arrays get (the default device without one). Unusable checkpoints that are newer than the one returned are named
+        through `note` and renamed to `damaged_<step>`.
+
+        Raises RunError if there are checkpoints and not one can be used (nothing is renamed then: a second start must
+        not train from the beginning without a word), or if a sound one cannot be read, for lack of memory say.
+        """
+        self.wait()
+        wanted = _specs_by_name(like)
+        unusable: dict[int, str] = {}
+        for step in reversed(self.steps()):
+            try:
+                arrays = _read(self._orbax, self._directory / str(step), wanted)
+            except _UnusableError as error:
+                unusable[step] = str(error)
+                continue
+            except Exception as error:
+                raise RunError(f"step {step} in {self._directory} could not be read: {_one_line(error)}.") from error
+            for bad_step, reason in unusable.items():
+                self._set_aside(bad_step, reason, instead=step)
+            return step, _rebuild(like, arrays)
+        if unusable:
+            reasons = "; ".join(f"step {step}: {reason}" for step, reason in unusable.items())
+            raise RunError(f"no usable checkpoint in {self._directory}: {reasons}.")
+        return None
+
+    def _write_contents(self) -> None:
+        folder = next(self._directory.glob(f"{self._saving}.orbax-checkpoint-tmp*"))
+        # Orbax has yet to write the time into _CHECKPOINT_METADATA, which nobody reads.
+        files = [path for path in folder.rglob("*") if path.is_file() and path.name != "_CHECKPOINT_METADATA"]
+        self._contents["files"] = {str(path.relative_to(folder)): _digest(path) for path in sorted(files)}
+        (folder / _CONTENTS).write_text(json.dumps(self._contents, indent=1))
+
+    def _fail(self, error: Exception) -> None:
+        step, self._saving = self._saving, None
+        with contextlib.suppress(Exception):
+            self._orbax.wait_until_finished()  # Or Orbax tells of this error again, during the next restore.
+        reason = next((phrase for phrase in _DISK_FULL if phrase in str(error)), None) or _one_line(error)
+        try:
+            self._on_one_process(self._remove_temporary_folders)
+            free = f"{shutil.disk_usage(self._directory).free / 1e6:.1f} MB free"
+        except OSError:
+            free = "the folder is gone"
+        valid = ", ".join(map(str, self.steps())) or "none"
+        raise RunError(
+            f"step {step} could not be saved in {self._directory}: {reason} ({free}); steps still valid: {valid}."
+        ) from error
+
+    def _set_aside(self, step: int, reason: str, instead: int) -> None:
+        line = f"checkpoint {self._directory / str(step)} cannot be used: {reason}; going back to step {instead}"
+        if self._read_only:
+            self._note(f"{line}.")
+            return
+        names = (f"damaged_{step}{suffix}" for suffix in ("", *(f"_{count}" for count in range(2, 1000))))
+        aside = next(self._directory / name for name in names if not (self._directory / name).exists())
+        self._on_one_process(lambda: (self._directory / str(step)).rename(aside))
+        self._note(f"{line}; kept as {aside.name}.")
+
+    def _retire(self, step: int) -> Path:
+        # A removal may be killed half-way too: what is left of it must not look like a checkpoint.
+        return (self._directory / str(step)).rename(self._directory / f"{step}.deleting")
+
+    def _remove_temporary_folders(self) -> None:
+        _remove_all([path for path in self._directory.iterdir() if _TEMPORARY.fullmatch(path.name)])
+
+    def _on_one_process(self, change: Callable[[], object]) -> None:
+        if jax.process_index() == 0:
+            change()
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("checkpoints")
+
+
+def fingerprint(arrays: Mapping[str, Array]) -> dict[str, int]:
+    """Returns a 32-bit checksum of the bits of each array, computed where the array lies.
+
+    Any one element that changes changes it, and any other damage does but for about one case in 2**32. It depends
+    neither on the sharding nor on the kind of device. Arrays may have any shape, and any dtype but that of typed keys.
+
+    >>> fingerprint({"a": jnp.zeros(3)}) == fingerprint({"a": -jnp.zeros(3)})
+    False
+    """
+    by_devices: dict[frozenset[Any], dict[str, Array]] = {}
+    for name, array in arrays.items():
+        by_devices.setdefault(frozenset(array.sharding.device_set), {})[name] = array
+    sums: dict[str, int] = {}
+    for devices, group in by_devices.items():
+        # On the CPU the same sum in NumPy saves seconds of compilation and costs no more time to run.
+        add_up = _checksums_on_host if all(device.platform == "cpu" for device in devices) else _checksums_on_device
+        sums.update(zip(group, np.asarray(add_up(list(group.values()))).tolist(), strict=True))
+    return sums
+
+
+@jax.jit
+def _checksums_on_device(arrays: list[Array]) -> Array:
+    return jnp.stack([_checksum(jnp, array, (0,) * array.ndim, array.shape) for array in arrays])
+
+
+def _checksums_on_host(arrays: list[Array]) -> np.ndarray:
+    sums = np.zeros(len(arrays), np.uint32)
+    for number, array in enumerate(arrays):
+        for shard in array.addressable_shards:
+            if shard.replica_id == 0:
+                start = tuple(index.start or 0 for index in shard.index)
+                sums[number : number + 1] += _checksum(np, np.asarray(shard.data), start, array.shape)
+    return sums if jax.process_count() == 1 else multihost_utils.process_allgather(sums).sum(0, dtype=np.uint32)
+
+
+def _checksum(library: Any, block: Any, start: tuple[int, ...], shape: tuple[int, ...]) -> Any:
+    """The sum over `block`, which is the part from index `start` on of an array of `shape`, by NumPy or jax.numpy."""
+    word = min(block.dtype.itemsize, 4)
+    bits = block[..., None].view(f"uint{8 * word}").astype("uint32")  # One more dimension: the words of an element.
+    position = library.zeros((1,) * bits.ndim, "uint32")
+    for dimension, (first, extent) in enumerate(zip((*start, 0), (*shape, bits.shape[-1]), strict=True)):
+        along = library.arange(first, first + bits.shape[dimension], dtype="uint32")
+        position = position * np.uint32(extent) + along.reshape(-1, *(1,) * (bits.ndim - dimension - 1))
+    return library.sum(_scramble(bits) * (_scramble(position) | np.uint32(1)), dtype="uint32")
+
+
+def _scramble(bits: Any) -> Any:
+    """Maps uint32 to uint32 one to one, so that regular values (all multiples of 2**16, say) use all the bits."""
+    bits = (bits ^ (bits >> np.uint32(16))) * np.uint32(0x9E3779B1)
+    return bits ^ (bits >> np.uint32(15))
+
+
+def _read(orbax: ocp.AsyncCheckpointer, folder: Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, Array]:
+    contents = _checked_contents(folder)  # Before Orbax sees it: on a broken file it prints pages of tracebacks.
+    expected, found = _described(wanted), contents["arrays"]
+    for name in (*expected, *found):
+        if expected.get(name) != found.get(name):
+            was, has = expected.get(name, "nothing"), found.get(name, "nothing")
+            raise _UnusableError(f"{name}: expected {was}, found {has}")
+    arguments = {name: ocp.ArrayRestoreArgs(sharding=spec.sharding) for name, spec in wanted.items()}
+    arrays = orbax.restore(folder, args=ocp.args.PyTreeRestore(dict(wanted), restore_args=arguments))
+    for name, value in fingerprint(arrays).items():
+        if contents["fingerprints"].get(name) != value:
+            raise _UnusableError(f"the bits of {name} are not those that were saved")
+    return arrays
+
+
+def _checked_contents(folder: Path) -> dict[str, dict[str, Any]]:
+    if not (folder / _CONTENTS).exists():
+        raise _UnusableError(f"it has no {_CONTENTS}" if any(folder.iterdir()) else "it is empty")
+    try:
+        contents = json.loads((folder / _CONTENTS).read_bytes())
+        if not all(isinstance(contents[part], dict) for part in ("arrays", "fingerprints", "files")):
+            raise TypeError
+    except (ValueError, TypeError, KeyError) as error:
+        raise _UnusableError(f"its {_CONTENTS} is broken") from error
+    for name, digest in contents["files"].items():
+        try:
+            if _digest(folder / name) != digest:
+                raise _UnusableError(f"its file {name} is not what was written")
+        except FileNotFoundError as error:
+            raise _UnusableError(f"its file {name} is missing") from error
+        except OSError as error:
+            if error.errno != errno.EIO:  # A bad sector is damage; a lack of permission or of file handles is not.
+                raise
+            raise _UnusableError(f"its file {name} cannot be read") from error
+    return contents
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _described(arrays: Mapping[str, Any]) -> dict[str, str]:
+    return {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
+
+
+def _named_leaves(tree: State) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    if len(named) < len(leaves):
+        raise ValueError("two leaves of the state have the same name: do not put '/' into the keys of its dicts")
+    return named
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _arrays_by_name(state: State) -> dict[str, Array]:
+    """What is written: keys as their data; empty arrays not at all, because Orbax refuses them."""
+    named = {name: jnp.asarray(leaf) for name, leaf in _named_leaves(state).items()}
+    return {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in named.items() if leaf.size}
+
+
+def _specs_by_name(like: State) -> dict[str, jax.ShapeDtypeStruct]:
+    default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    specs = {}
+    for name, leaf in _named_leaves(like).items():
+        if math.prod(leaf.shape):
+            data = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+            sharding = getattr(leaf, "sharding", None) or default
+            specs[name] = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=sharding)
+    return specs
+
+
+def _rebuild(like: State, arrays: Mapping[str, Array]) -> State:
+    def rebuilt(name: str, leaf: Any) -> Array:
+        if not math.prod(leaf.shape):
+            return jnp.zeros(leaf.shape, leaf.dtype, device=getattr(leaf, "sharding", None))
+        if _is_key(leaf):  # `leaf` may be a mere description, which `key_impl` refuses.
+            return jax.random.wrap_key_data(arrays[name], impl=jax.random.key_impl(jnp.empty((), leaf.dtype)))
+        return arrays[name]
+
+    return jax.tree.unflatten(jax.tree.structure(like), [rebuilt(*item) for item in _named_leaves(like).items()])
+
+
+def _make_writable(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot write checkpoints to {directory}: {reason}. Choose another --workdir.") from error
+
+
+def _remove_all(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _silence_orbax() -> None:
+    """What Orbax raises is told in one line; this drops what it and its threads also print about it, and no more."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_worth_reading)  # Adding a filter again changes nothing.
+    previous = sys.unraisablehook
+    if getattr(previous, "__module__", None) != __name__:
+
+        def hook(unraisable: Any) -> None:
+            if str(unraisable.exc_value) != "Event loop is closed":  # Its pending writes, after one of them failed.
+                previous(unraisable)
+
+        sys.unraisablehook = hook
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    frames = traceback.extract_tb(record.exc_info[2]) if record.exc_info else []
+    of_orbax = any("/orbax/" in path for path in (record.pathname, *(frame.filename for frame in frames)))
+    return not of_orbax or (record.levelno >= logging.WARNING and not record.exc_info)

@@ -1,0 +1,1 @@
+"""What a run leaves behind for people: metrics, pictures, a progress bar, tables and plots."""

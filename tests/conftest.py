@@ -1,0 +1,39 @@
+"""Eight virtual CPU devices for every test, and a persistent compilation cache so that a second test run is quick."""
+
+import os
+import pathlib
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path.home() / ".cache" / "igan" / "xla-tests"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from igan.config import default
+
+
+@pytest.fixture
+def small() -> ConfigDict:
+    """The MNIST game of the paper, small: on the embedded digits, narrow layers, one device."""
+    config = default()
+    config.data.source = "embedded"
+    config.devices = 1
+    config.batch_size = 16
+    config.initial_images = 32
+    config.steps_per_chunk = 5
+    config.networks.generator_layers = (12, 12)
+    config.networks.discriminator_layers = (16, 12)
+    config.networks.latent_size = 8
+    config.techniques.semi_supervised.enabled = True
+    config.techniques.feature_matching.enabled = True
+    config.techniques.minimax.enabled = True
+    config.techniques.minimax.discriminator_weight = 0.5
+    config.techniques.minimax.generator_weight = 0.0
+    return config
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(0)
