@@ -66,7 +66,11 @@ class Checkpoints:
         _silence_orbax()
         # Orbax calls back just before the rename that makes a checkpoint count: there is none without its contents.
         options = ocp.AsyncOptions(post_finalization_callback=self._write_contents)
-        self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(), async_options=options)
+        # Orbax would have every device write its part of what is replicated: a compilation for every shape.
+        arrays = ocp.type_handlers.ArrayHandler(use_replica_parallel=False)
+        types = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
+        handler = ocp.PyTreeCheckpointHandler(type_handler_registry=types)
+        self._orbax = ocp.AsyncCheckpointer(handler, async_options=options)
         if not read_only:
             _make_writable(self._directory)
             self._on_one_process(self._remove_temporary_folders)
@@ -245,9 +249,10 @@ def _checksum(library: Any, block: Any, start: tuple[int, ...], shape: tuple[int
 
 
 def _scramble(bits: Any) -> Any:
-    """Maps uint32 to uint32 one to one, so that regular values (all multiples of 2**16, say) use all the bits."""
-    bits = (bits ^ (bits >> np.uint32(16))) * np.uint32(0x9E3779B1)
-    return bits ^ (bits >> np.uint32(15))
+    """Maps uint32 to uint32 one to one so that each bit of the value reaches all bits of the sum."""
+    for odd_number in (0x9E3779B1, 0x85EBCA77):
+        bits = (bits ^ (bits >> np.uint32(16))) * np.uint32(odd_number)
+    return bits ^ (bits >> np.uint32(16))
 
 
 def _read(orbax: ocp.AsyncCheckpointer, folder: Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, Array]:

@@ -53,11 +53,18 @@ def build(config: ConfigDict) -> Experiment:
     semi_supervised = config.techniques.semi_supervised.enabled
     labeled = _draw_labels(config, dataset) if semi_supervised else None
     networks = models.load(config.networks, dataset.train_images.shape[1:], dataset.classes if semi_supervised else None)
+    techniques = technique.load(config.techniques)
     game = Game(
         networks=networks,
-        techniques=technique.load(config.techniques),
-        discriminator_optimizer=optimizer.make(config.discriminator, total_updates * config.discriminator.steps),
-        generator_optimizer=optimizer.make(config.generator, total_updates * config.generator.steps),
+        techniques=techniques,
+        discriminator_optimizer=technique.wrap(
+            optimizer.make(config.discriminator, total_updates * config.discriminator.steps),
+            [each.discriminator_optimizer for each in techniques.values()],
+        ),
+        generator_optimizer=technique.wrap(
+            optimizer.make(config.generator, total_updates * config.generator.steps),
+            [each.generator_optimizer for each in techniques.values()],
+        ),
         average_rate=config.average_rate,
     )
     resident = Resident(dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels)

@@ -58,8 +58,7 @@ def find_workdirs(paths: Sequence[Path]) -> list[Path]:
 def read_run(workdir: Path) -> tuple[Run, list[str]]:
     """Returns the run in a work directory, and warnings about what could not be read of it.
 
-    Raises:
-      UserError: if there is nothing to report: no evaluation yet, a damaged file, an unknown data set. Names the directory.
+    Raises UserError, naming it, if there is nothing to report: no evaluation yet, damage, another data set.
     """
     lines, warnings = _read_metrics(workdir / "metrics.jsonl")
     curve = _read_curve(lines)
@@ -71,8 +70,9 @@ def read_run(workdir: Path) -> tuple[Run, list[str]]:
     except ValueError as error:
         warnings.append(f"{workdir}/summary.json is damaged ({error}): shown from metrics.jsonl, as unfinished.")
     try:
-        # A finished run that was given more epochs leaves its old summary behind until it ends again.
-        if summary is not None and _integer(summary, "steps") >= (curve[-1].step if curve else 0):
+        # A run that goes on, stopped before or given more epochs, leaves its old summary behind until it ends again.
+        is_final = summary is not None and summary.get("finished") is True
+        if summary is not None and (not curve or (is_final and _integer(summary, "steps") >= curve[-1].step)):
             run = _from_summary(workdir, summary, curve)
         else:
             run = _from_metrics(workdir, lines, curve)
@@ -143,9 +143,9 @@ def _from_summary(workdir: Path, summary: dict[str, Any], curve: tuple[Evaluatio
     if not errors:
         raise ValueError("summary.json has no test errors (was it trained without labels?)")
     try:
-        seed = _read_object(workdir / "config.json").get("seed")
+        seed = _seed(_read_object(workdir / "config.json"))
     except (ValueError, OSError):
-        seed = None  # Only used for a warning.
+        seed = None
     ensemble = summary.get("ensemble_errors")
     return Run(
         workdir=workdir,
@@ -178,7 +178,7 @@ def _from_metrics(workdir: Path, lines: Sequence[dict[str, Any]], curve: tuple[E
         dataset=DATASET_BY_TEST_EXAMPLES.get(test_examples, str(named)),
         test_examples=test_examples,
         labels=CLASSES * _integer(config, "labels_per_class"),
-        seed=config.get("seed"),
+        seed=_seed(config),
         epochs=_number(newest.get("epoch"), "epoch"),
         steps=curve[-1].step,
         finished=False,
@@ -205,7 +205,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Returns the readable lines, and a warning if others are damaged; a half-written last line is normal while training."""
+    """Returns the readable lines, and a warning about damaged ones; half a last line is normal while training."""
     try:
         texts = path.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -250,6 +250,12 @@ def _integer(values: dict[str, Any], name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"{name} is {json.dumps(value)}, expected a whole number")
     return value
+
+
+def _seed(config: dict[str, Any]) -> int | None:
+    """Only used for a warning, so anything odd is no seed."""
+    seed = config.get("seed")
+    return seed if isinstance(seed, int) else None
 
 
 def _errors(values: dict[str, Any], name: str) -> tuple[float, ...]:

@@ -76,7 +76,7 @@ def update_discriminator(game: Game, state: GameState, key: Key, batch: Batch) -
     fake_images, _ = generate(game, key, state.generator.params, state.generator.variables, batch.images.shape[0])
 
     def objective(params: Params) -> tuple[Array, Any]:
-        view, variables = look(game, key, state, params, batch, fake_images)
+        view, variables = look(game, key, state, params, batch, fake_images, together=True)
         loss, metrics = add_losses("d", discriminator_losses(game), state, view)
         states = {name: technique.update(state.techniques[name], view) for name, technique in game.techniques.items()}
         return loss, (variables, jax.lax.stop_gradient(states), metrics)
@@ -92,7 +92,7 @@ def update_generator(game: Game, state: GameState, key: Key, batch: Batch) -> tu
     def objective(params: Params) -> tuple[Array, Any]:
         fake_images, variables = generate(game, key, params, state.generator.variables, batch.images.shape[0])
         opponent = look_ahead(game, key, state, batch, fake_images)
-        view, _ = look(game, key, state, opponent, batch, fake_images)
+        view, _ = look(game, key, state, opponent, batch, fake_images, together=False)
         losses = {name: technique.generator_loss for name, technique in game.techniques.items()}
         loss, metrics = add_losses("g", losses, state, view)
         return loss, (variables, metrics)
@@ -109,28 +109,36 @@ def generate(game: Game, key: Key, params: Params, variables: Variables, count: 
 
 
 def look(
-    game: Game, key: Key, state: GameState, params: Params, batch: Batch, fake_images: Array
+    game: Game, key: Key, state: GameState, params: Params, batch: Batch, fake_images: Array, together: bool
 ) -> tuple[View, Variables]:
-    """Returns what the techniques may see, and the discriminator's variables after it has seen its images.
+    """Returns what the techniques may see, and the discriminator's variables after it has seen the real images.
 
-    Labelled, real and generated images go through the discriminator apart, since minibatch statistics belong to one
-    batch.
+    Minibatch statistics belong to one batch, so labelled, real and generated images never mix. With `together` their
+    batches go through the discriminator side by side, which makes one large matrix product out of three: right where
+    all are needed. Apart, XLA can drop the passes that nobody reads.
     """
     variables = state.discriminator.variables
 
-    def critique(images: Array, name: str = "critique") -> tuple[Critique, Variables]:
-        for technique_name, technique in game.techniques.items():
+    def critique(key: Key, images: Array) -> tuple[Critique, Variables]:
+        for name, technique in game.techniques.items():
             if technique.discriminator_input is not None:
-                images = technique.discriminator_input(stream(key, f"{name}/{technique_name}"), images)
-        return game.networks.discriminator.apply(params, variables, stream(key, name), images, train=True)
+                images = technique.discriminator_input(stream(key, name), images)
+        return game.networks.discriminator.apply(params, variables, stream(key, "discriminator"), images, train=True)
 
-    labeled = None
+    images = {"real": batch.images, "fake": fake_images}
     if batch.labeled_images is not None:
-        labeled, variables = critique(batch.labeled_images, "labeled")
-    real, variables = critique(batch.images, "real")
-    fake, variables = critique(fake_images, "fake")
-    view = View(batch, fake_images, real, fake, labeled, state.step, critique=lambda images: critique(images)[0])
-    return view, variables
+        images["labeled"] = batch.labeled_images
+    keys = [stream(key, name) for name in images]
+    if together:
+        stacked = jax.vmap(critique)(jnp.stack(keys), jnp.stack(list(images.values())))
+        critiques = [jax.tree.map(lambda leaf, index=index: leaf[index], stacked) for index in range(len(images))]
+    else:
+        critiques = [critique(*each) for each in zip(keys, images.values(), strict=True)]
+    seen = dict(zip(images, critiques, strict=True))
+    labeled = seen["labeled"][0] if "labeled" in seen else None
+    ask = lambda images: critique(stream(key, "critique"), images)[0]  # noqa: E731
+    view = View(batch, fake_images, seen["real"][0], seen["fake"][0], labeled, state.step, critique=ask)
+    return view, seen["real"][1]
 
 
 def discriminator_losses(game: Game) -> dict[str, Loss | None]:
@@ -156,7 +164,7 @@ def look_ahead(game: Game, key: Key, state: GameState, batch: Batch, fake_images
     """Returns the discriminator's parameters that the generator plays against: its own, unless a technique unrolls it."""
 
     def objective(params: Params) -> Array:
-        view, _ = look(game, key, state, params, batch, fake_images)
+        view, _ = look(game, key, state, params, batch, fake_images, together=True)
         return add_losses("d", discriminator_losses(game), state, view)[0]
 
     params = state.discriminator.params

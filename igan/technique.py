@@ -8,7 +8,7 @@ defaults. Adding a technique is adding a file.
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import optax
@@ -81,6 +81,17 @@ def load(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Technique]:
     Raises UserError for an unknown technique.
     """
     return {name: _build(name, config) for name, config in configs.items() if config["enabled"]}
+
+
+def wrap(
+    optimizer: optax.GradientTransformation,
+    wrappers: Iterable[Callable[[optax.GradientTransformation], optax.GradientTransformation] | None],
+) -> optax.GradientTransformation:
+    """Returns a player's optimiser inside what its techniques make of it, the first technique innermost."""
+    for wrapper in wrappers:
+        if wrapper is not None:
+            optimizer = wrapper(optimizer)
+    return optimizer
 
 
 def _make(name: str) -> Callable[..., Technique]:

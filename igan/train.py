@@ -178,7 +178,7 @@ def save(session: Session, step: int, state: GameState) -> None:
     players = {"discriminator": state.discriminator.params, "generator": state.generator.params}
     for name, params in players.items():
         if not all_finite(params):
-            raise RunError(f"the {name}'s parameters are not finite after update {step}; no checkpoint was saved of it.")
+            raise RunError(f"the {name}'s parameters are not finite after update {step}; it was not saved")
     session.checkpoints.save(step, state)
 
 
@@ -258,6 +258,6 @@ def finish(session: Session, step: int, stop: list[str], timings: dict[str, floa
             f"test errors of {len(dataset.test_labels):,} (averaged parameters): {summary['test_errors']};"
             f" raw: {summary['test_errors_raw']}; best: {summary['best_test_errors']}"
         )
-    state = "finished" if summary["finished"] else f"stopped by {stop[0]} at update {step:,}, saved; go on with the same"
-    print(f"{state}: --workdir={session.directory}")
+    ending = "finished" if summary["finished"] else f"stopped by {stop[0]} at update {step:,} and saved; go on with"
+    print(f"{ending} --workdir={session.directory}")
     return summary

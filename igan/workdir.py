@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     try:
         partial.write_text(json.dumps(content, indent=2) + "\n")
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         raise RunError(f"could not write {path}: {error.strerror}; what is on disk stays valid") from error
 
@@ -70,7 +69,7 @@ def create(workdir: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"cannot write to the work directory {workdir}: {error.strerror}; choose another --workdir") from error
+        raise UserError(f"cannot write to work directory {workdir}: {error.strerror}; choose another --workdir") from error
 
 
 def metrics(workdir: Path) -> list[dict[str, Any]]:

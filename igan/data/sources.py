@@ -64,16 +64,16 @@ def load(name: str, source: str, directory: str) -> Dataset:
 
 def _data_directory(directory: str) -> Path:
     """Returns the directory to look in, or raises UserError where a look is bound to fail."""
-    given = directory or os.environ.get("TFDS_DATA_DIR") or os.path.join("~", "tensorflow_datasets")
+    given = directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     if "://" in given:
         raise UserError(f"data directory {given} is not a local one: copy the data set to a disk of this machine first")
-    path = Path(os.path.expanduser(given))
+    path = Path(os.path.expanduser(given))  # noqa: PTH111 (Path.expanduser raises for a user without a home)
     try:
         # A typed path that is not there is a slip of the finger. The others may be missing: preparing creates them.
         if directory and not path.exists():
             raise UserError(f"data directory {path} does not exist: correct --config.data.dir, or create it first")
         if path.exists():
-            os.listdir(path)
+            next(path.iterdir(), None)
     except OSError as error:
         raise UserError(
             f"data directory {path} cannot be read ({error.strerror}): correct it, or {HOW_TO_NAME_A_DIRECTORY}"

@@ -205,14 +205,15 @@ def _cache_path(name: str, folder: Path) -> Path:
         status = file.stat()
         fingerprint.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     fingerprint.update((folder / "dataset_info.json").read_bytes())
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 (see sources)
     return Path(caches, "igan", f"{name.replace('/', '-')}-{folder.name}-{fingerprint.hexdigest()[:16]}.npz")
 
 
 def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
     """Returns the cached arrays, or None where there are none to trust."""
     try:
-        with np.load(path, allow_pickle=False) as archive:  # the archive's checksums are verified as it is read
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            # The archive's checksums are verified as it is read.
             return {key: archive[key] for key in (*ARRAYS, "classes")}
     except Exception:  # whatever is wrong with it, it can be made again
         return None
@@ -226,9 +227,9 @@ def _write_cache(path: Path, arrays: dict[str, np.ndarray]) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
-            os.replace(temporary, path)
+            Path(temporary).replace(path)
         except BaseException:
-            os.unlink(temporary)
+            Path(temporary).unlink()
             raise
 
 

@@ -28,7 +28,8 @@ def standard_normal(key: Key, shape: tuple[int, ...]) -> Array:
     """Returns float32 samples of N(0, 1), on a grid of 65,536 equally likely values with |x| < 4.33.
 
     A stand-in for `jax.random.normal` where noise only regularises: it spends a quarter of the random bits, and keeps
-    the generator unrolled so that XLA fuses it with the inverse error function and the addition.
+    the generator unrolled so that XLA fuses it. The barriers keep XLA from computing the noise anew for every reader:
+    each word has two halves, and a layer's input is read by the forward and the backward pass.
     tests/benchmarks/mnist.py measures the difference.
 
     >>> standard_normal(jax.random.key(0), (2, 3)).shape
@@ -36,9 +37,11 @@ def standard_normal(key: Key, shape: tuple[int, ...]) -> Array:
     """
     size = math.prod(shape)
     words = threefry2x32(jax.random.key_data(key), jnp.arange(-(-size // 4), dtype=jnp.uint32))
+    words = jax.lax.optimization_barrier(words)
     halves = jnp.concatenate([half for word in words for half in (word & 0xFFFF, word >> 16)])
     uniform = (halves.astype(jnp.float32) + 0.5) * (2 / 2**16) - 1
-    return (math.sqrt(2) * jax.lax.erf_inv(uniform))[:size].reshape(shape)
+    normal = math.sqrt(2) * jax.lax.erf_inv(uniform)
+    return jax.lax.optimization_barrier(normal[:size].reshape(shape))
 
 
 def threefry2x32(key: Array, counter: Array) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-# Not `SummaryWriter`: its writer thread dies silently when the disk is full, and the run then hangs on the thread's queue.
+# Not `SummaryWriter`: when the disk is full its writer thread dies silently, and the run then hangs on its queue.
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue] - generated
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue] - generated
@@ -27,10 +27,10 @@ TENSORBOARD_FLUSH_SECONDS = 20.0  # A flush waits for the disk: not after every 
 class RunLog:
     """Writes what happens in a run to its work directory.
 
-    On construction everything of later steps than `resume_step` is dropped from metrics.jsonl, as is a half-written line, so
-    that the file of a resumed run equals the file of a run that never stopped. `resume_step` 0 means a run from scratch,
-    which writes its step 0 again: everything is dropped. For this to hold, write all lines up to a step before the
-    checkpoint of that step is saved.
+    On construction everything of later steps than `resume_step` is dropped from metrics.jsonl, as is a half-written
+    line, so that the file of a resumed run equals that of a run that never stopped. `resume_step` 0 means a run from
+    scratch, which writes its step 0 again: everything is dropped. For this to hold, write all lines up to a step before
+    the checkpoint of that step is saved.
 
     Args:
       workdir: the work directory; made if missing.
@@ -54,7 +54,7 @@ class RunLog:
             events_folder.mkdir(exist_ok=True)
             _drop_later_lines(metrics_path, resume_step)
             is_restart = any(events_folder.iterdir())
-            self._metrics = open(metrics_path, "ab")  # noqa: SIM115 - open as long as the run
+            self._metrics = metrics_path.open("ab")
             # The process number keeps two starts within one second from writing over each other's file.
             self._events = EventsWriter(str(events_folder / "events"), filename_suffix=f".{os.getpid()}")
             if is_restart:
@@ -73,8 +73,8 @@ class RunLog:
 
         Args:
           step: updates done.
-          values: by name: a number or a list with one number per replica. NaN and infinity are written as null; a list goes
-            to TensorBoard as its mean.
+          values: by name: a number or a list with one number per replica. NaN and infinity are written as null; a list
+            goes to TensorBoard as its mean.
 
         Raises:
           RunError: if it cannot be written, as on a full disk. The lines before stay valid.
@@ -175,11 +175,11 @@ def _replace_file(path: Path, content: bytes) -> None:
     """Writes a file so that at any moment, a kill included, the old one or the whole new one is there."""
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        with open(temporary, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise

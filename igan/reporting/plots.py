@@ -39,7 +39,7 @@ def _values(evaluation: Evaluation, raw: bool) -> tuple[float, ...]:
 def plot_test_errors(cells: Sequence[Cell], path: Path) -> list[int]:
     """Writes a PNG of test errors against steps: a line and a band (± std over replicas) per number of labels.
 
-    Solid lines are averaged parameters, dashed ones raw parameters; diamonds at the right edge are the paper's results (full
+    Solid lines are averaged parameters, dashed ones raw parameters; diamonds at the right edge are the paper's (full
     MNIST only). Returns the numbers of labels that had nothing to draw; without any curve at all no file is written.
     """
     curves = {cell.labels: (mean_curve(cell), mean_curve(cell, raw=True)) for cell in cells}

@@ -4,14 +4,14 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, combinations
 from pathlib import Path
 
 # Salimans et al. (2016), table 1: incorrect of 10,000, mean and std over 10 label draws, by number of labels.
 PAPER_TEST_EXAMPLES = 10_000
 PAPER_ERRORS = {20: (1677.0, 452.0), 50: (221.0, 136.0), 100: (93.0, 6.5), 200: (90.0, 4.2)}
 PAPER_ENSEMBLE_ERRORS = {20: (1134.0, 445.0), 50: (142.0, 96.0), 100: (86.0, 5.6), 200: (81.0, 4.3)}
-NONE = "–"
+NONE = "-"
 UNFINISHED = " (unfinished)"
 
 
@@ -92,23 +92,25 @@ def pool(runs: Iterable[Run]) -> list[Cell]:
 
 
 def pooling_warnings(cells: Iterable[Cell]) -> list[str]:
-    """Returns what makes a pooled cell doubtful: runs that share a seed, or that trained for different times."""
+    """Returns what makes a pooled cell doubtful: runs that share seeds, or that trained for different times."""
     warnings = []
     for cell in cells:
-        by_seed: dict[int, list[str]] = {}
-        for run in cell.runs:
-            if run.seed is not None:
-                by_seed.setdefault(run.seed, []).append(str(run.workdir))
-        for seed, workdirs in by_seed.items():
-            if len(workdirs) > 1:
+        for one, other in combinations(cell.runs, 2):
+            # Replica r of a run is the game with seed + r.
+            shared = set(_seeds(one)) & set(_seeds(other))
+            if shared:
                 warnings.append(
-                    f"{cell.labels} labels: {', '.join(workdirs)} have the same seed {seed}; "
-                    "their replicas are not independent and the ± is too small."
+                    f"{cell.labels} labels: {one.workdir} and {other.workdir} share {len(shared)} of their seeds "
+                    f"({_span(sorted(shared))}): the same games count twice. Give one another --config.seed."
                 )
         if len({run.steps for run in cell.runs}) > 1:
             lengths = ", ".join(f"{run.workdir}: {run.steps} steps" for run in cell.runs)
             warnings.append(f"{cell.labels} labels: the pooled runs differ in length ({lengths}).")
     return warnings
+
+
+def _seeds(run: Run) -> range:
+    return range(0) if run.seed is None else range(run.seed, run.seed + run.replicas)
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
@@ -189,7 +191,7 @@ def markdown_report(cells: Sequence[Cell]) -> str:
 def _introduction(dataset: str, test_examples: int, cells: Sequence[Cell]) -> list[str]:
     if dataset == "mnist5k":
         what = (
-            f"**5,000 embedded digits, errors of {test_examples:,}, not comparable** with the paper's errors of 10,000: "
+            f"**5,000 embedded digits, errors of {test_examples:,}, not comparable** with the paper's of 10,000: "
             "training saw 4,000 digits instead of 60,000. Per cent in brackets."
         )
     else:
@@ -245,13 +247,13 @@ def _details(cells: Sequence[Cell]) -> list[str]:
 
 
 def _span(values: Sequence[float]) -> str:
-    """One number, or lowest–highest: whole numbers without a decimal point."""
+    """One number, or lowest to highest: whole numbers without a decimal point."""
 
     def text(value: float) -> str:
         return f"{value:,.0f}" if math.isclose(value, round(value), abs_tol=0.005) else f"{value:,.2f}"
 
     low, high = text(min(values)), text(max(values))
-    return low if low == high else f"{low}–{high}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
