@@ -7,13 +7,11 @@ With all of MNIST the default is the paper's schedule, 300 epochs. Its table is 
 --config.labels_per_class=2, 5, 10 and 20, with --config.replicas=10 label draws each; `launch/table.py` runs it.
 """
 
-from ml_collections import ConfigDict
-
-from igan.config import default
+from igan.config import Config, default
 from igan.errors import UserError, did_you_mean
 
 
-def get_config(variant: str = "") -> ConfigDict:
+def get_config(variant: str = "") -> Config:
     """Returns the config of a variant: "" (semi-supervised) or "unsupervised"."""
     if variant not in ("", "unsupervised"):
         raise UserError(f"experiments/mnist.py has no variant '{variant}'.{did_you_mean(variant, ['unsupervised'])}")

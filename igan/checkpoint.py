@@ -21,7 +21,6 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
@@ -31,7 +30,7 @@ from igan.types import Array
 State = Any  # Any pytree of arrays.
 
 _TEMPORARY = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|deleting)")
-# {"arrays": {name: dtype and shape}, "fingerprints": {name: checksum}, "files": {path: SHA-256 of its bytes}}
+# {"arrays": {name: dtype and shape}, "files": {path: SHA-256 of its bytes}}
 _CONTENTS = "contents.json"
 _DISK_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
 
@@ -106,7 +105,7 @@ class Checkpoints:
         if step in self.steps():
             return
         arrays = _arrays_by_name(state)
-        self._saving, self._contents = step, {"arrays": _described(arrays), "fingerprints": fingerprint(arrays)}
+        self._saving, self._contents = step, {"arrays": _described(arrays)}
         try:
             self._orbax.save(self._directory / str(step), args=ocp.args.PyTreeSave(arrays))
         except Exception as error:
@@ -202,59 +201,6 @@ class Checkpoints:
             multihost_utils.sync_global_devices("checkpoints")
 
 
-def fingerprint(arrays: Mapping[str, Array]) -> dict[str, int]:
-    """Returns a 32-bit checksum of the bits of each array, computed where the array lies.
-
-    Any one element that changes changes it, and any other damage does but for about one case in 2**32. It depends
-    neither on the sharding nor on the kind of device. Arrays may have any shape, and any dtype but that of typed keys.
-
-    >>> fingerprint({"a": jnp.zeros(3)}) == fingerprint({"a": -jnp.zeros(3)})
-    False
-    """
-    by_devices: dict[frozenset[Any], dict[str, Array]] = {}
-    for name, array in arrays.items():
-        by_devices.setdefault(frozenset(array.sharding.device_set), {})[name] = array
-    sums: dict[str, int] = {}
-    for devices, group in by_devices.items():
-        # On the CPU the same sum in NumPy saves seconds of compilation and costs no more time to run.
-        add_up = _checksums_on_host if all(device.platform == "cpu" for device in devices) else _checksums_on_device
-        sums.update(zip(group, np.asarray(add_up(list(group.values()))).tolist(), strict=True))
-    return sums
-
-
-@jax.jit
-def _checksums_on_device(arrays: list[Array]) -> Array:
-    return jnp.stack([_checksum(jnp, array, (0,) * array.ndim, array.shape) for array in arrays])
-
-
-def _checksums_on_host(arrays: list[Array]) -> np.ndarray:
-    sums = np.zeros(len(arrays), np.uint32)
-    for number, array in enumerate(arrays):
-        for shard in array.addressable_shards:
-            if shard.replica_id == 0:
-                start = tuple(index.start or 0 for index in shard.index)
-                sums[number : number + 1] += _checksum(np, np.asarray(shard.data), start, array.shape)
-    return sums if jax.process_count() == 1 else multihost_utils.process_allgather(sums).sum(0, dtype=np.uint32)
-
-
-def _checksum(library: Any, block: Any, start: tuple[int, ...], shape: tuple[int, ...]) -> Any:
-    """The sum over `block`, which is the part from index `start` on of an array of `shape`, by NumPy or jax.numpy."""
-    word = min(block.dtype.itemsize, 4)
-    bits = block[..., None].view(f"uint{8 * word}").astype("uint32")  # One more dimension: the words of an element.
-    position = library.zeros((1,) * bits.ndim, "uint32")
-    for dimension, (first, extent) in enumerate(zip((*start, 0), (*shape, bits.shape[-1]), strict=True)):
-        along = library.arange(first, first + bits.shape[dimension], dtype="uint32")
-        position = position * np.uint32(extent) + along.reshape(-1, *(1,) * (bits.ndim - dimension - 1))
-    return library.sum(_scramble(bits) * (_scramble(position) | np.uint32(1)), dtype="uint32")
-
-
-def _scramble(bits: Any) -> Any:
-    """Maps uint32 to uint32 one to one so that each bit of the value reaches all bits of the sum."""
-    for odd_number in (0x9E3779B1, 0x85EBCA77):
-        bits = (bits ^ (bits >> np.uint32(16))) * np.uint32(odd_number)
-    return bits ^ (bits >> np.uint32(16))
-
-
 def _read(orbax: ocp.AsyncCheckpointer, folder: Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, Array]:
     contents = _checked_contents(folder)  # Before Orbax sees it: on a broken file it prints pages of tracebacks.
     expected, found = _described(wanted), contents["arrays"]
@@ -263,11 +209,7 @@ def _read(orbax: ocp.AsyncCheckpointer, folder: Path, wanted: Mapping[str, jax.S
             was, has = expected.get(name, "nothing"), found.get(name, "nothing")
             raise _UnusableError(f"{name}: expected {was}, found {has}")
     arguments = {name: ocp.ArrayRestoreArgs(sharding=spec.sharding) for name, spec in wanted.items()}
-    arrays = orbax.restore(folder, args=ocp.args.PyTreeRestore(dict(wanted), restore_args=arguments))
-    for name, value in fingerprint(arrays).items():
-        if contents["fingerprints"].get(name) != value:
-            raise _UnusableError(f"the bits of {name} are not those that were saved")
-    return arrays
+    return orbax.restore(folder, args=ocp.args.PyTreeRestore(dict(wanted), restore_args=arguments))
 
 
 def _checked_contents(folder: Path) -> dict[str, dict[str, Any]]:
@@ -275,7 +217,7 @@ def _checked_contents(folder: Path) -> dict[str, dict[str, Any]]:
         raise _UnusableError(f"it has no {_CONTENTS}" if any(folder.iterdir()) else "it is empty")
     try:
         contents = json.loads((folder / _CONTENTS).read_bytes())
-        if not all(isinstance(contents[part], dict) for part in ("arrays", "fingerprints", "files")):
+        if not all(isinstance(contents[part], dict) for part in ("arrays", "files")):
             raise TypeError
     except (ValueError, TypeError, KeyError) as error:
         raise _UnusableError(f"its {_CONTENTS} is broken") from error

@@ -13,11 +13,13 @@ from ml_collections import ConfigDict
 from igan import models, optimizer, technique
 from igan.errors import UserError
 
+Config = Any  # A ConfigDict. Its own types make every field a union of everything, which no checker can use.
+
 # Fields that may differ when a run is resumed: they change how long it runs and what it shows, not what it computes.
 MAY_CHANGE = ("epochs", "steps_per_chunk", "devices", "data.dir", "evaluation", "checkpoint", "reporting")
 
 
-def default(networks: str = "fully_connected") -> ConfigDict:
+def default(networks: str = "fully_connected") -> Config:
     """Returns the default config for a network family.
 
     >>> config = default()
@@ -25,7 +27,7 @@ def default(networks: str = "fully_connected") -> ConfigDict:
 
     Raises UserError for an unknown network family.
     """
-    config = ConfigDict()
+    config: Config = ConfigDict()
     config.seed = 1  # Replica r is the run with seed + r.
     config.replicas = 1  # Independent games in one program, each with its own seed and label draw.
     config.epochs = 300  # Passes of the discriminator over the unlabelled images.
@@ -65,7 +67,7 @@ def default(networks: str = "fully_connected") -> ConfigDict:
     return config
 
 
-def validate(config: ConfigDict) -> None:
+def validate(config: Config) -> None:
     """Checks what can be checked without data.
 
     Raises UserError naming the first field that is off, its value, what was expected, and what to type instead.
@@ -109,7 +111,7 @@ def changed(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> 
     return differences
 
 
-def _validate_techniques(config: ConfigDict) -> None:
+def _validate_techniques(config: Config) -> None:
     for name, settings in config.techniques.items():
         for weight in ("discriminator_weight", "generator_weight"):
             if weight in settings:
@@ -131,15 +133,15 @@ def _validate_techniques(config: ConfigDict) -> None:
         )
 
 
-def _at_least(config: ConfigDict, least: int, field: str) -> None:
+def _at_least(config: Config, least: int, field: str) -> None:
     _require(config, field, f"at least {least}", lambda number: number >= least)
 
 
-def _at_most(config: ConfigDict, most: int, field: str) -> None:
+def _at_most(config: Config, most: int, field: str) -> None:
     _require(config, field, f"at most {most}", lambda number: number <= most)
 
 
-def _require(config: ConfigDict, field: str, expected: str, holds: Callable[[Any], bool]) -> None:
+def _require(config: Config, field: str, expected: str, holds: Callable[[Any], bool]) -> None:
     value: Any = config
     for name in field.split("."):
         value = value[name]

@@ -1,8 +1,8 @@
 """Runs the game fast: many updates a dispatch, many replicas a program, many devices, compiled once."""
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,8 +42,8 @@ class Engine(NamedTuple):
     state_shape: GameState  # Shapes, types and shardings of a state, for restoring one.
 
 
-def make_mesh(plan: Plan, devices: list[jax.Device]) -> Mesh:
-    """Returns the devices as a ("replica", "data") mesh: several replicas are dealt out, a single one is split by batch.
+def make_mesh(plan: Plan, devices: Sequence[Any]) -> Mesh:
+    """Returns the devices as a ("replica", "data") mesh: replicas are dealt out, a single one is split by its batch.
 
     Raises UserError where they cannot be dealt out evenly.
     """

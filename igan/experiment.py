@@ -1,13 +1,12 @@
 """From a config to everything a run needs: data, networks, the game, and the engine that plays it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from igan import config as configs
 from igan import data, engine, models, optimizer, technique
+from igan.config import Config, validate
 from igan.data.batches import Resident
 from igan.engine import Engine, Plan
 from igan.errors import UserError
@@ -22,18 +21,18 @@ class Experiment(NamedTuple):
     networks: Networks
     engine: Engine
     labeled: np.ndarray | None  # int32 [R, m]: the training images whose labels replica r knows.
-    devices: list[jax.Device]
+    devices: list[Any]
     updates_per_epoch: int
     total_updates: int
     updates_per_chunk: int
 
 
-def build(config: ConfigDict) -> Experiment:
+def build(config: Config) -> Experiment:
     """Returns the experiment of a config.
 
     Raises UserError where the config is off, does not fit its data or its devices, or the data cannot be had.
     """
-    configs.validate(config)
+    validate(config)
     devices = _choose_devices(config.devices)
     plan = Plan(
         config.replicas, config.batch_size, config.discriminator.steps, config.generator.steps, config.initial_images
@@ -52,7 +51,8 @@ def build(config: ConfigDict) -> Experiment:
         raise UserError(f"epochs={config.epochs} is more than 2^31 images: use a smaller --config.epochs")
     semi_supervised = config.techniques.semi_supervised.enabled
     labeled = _draw_labels(config, dataset) if semi_supervised else None
-    networks = models.load(config.networks, dataset.train_images.shape[1:], dataset.classes if semi_supervised else None)
+    classes = dataset.classes if semi_supervised else None
+    networks = models.load(config.networks, dataset.train_images.shape[1:], classes)
     techniques = technique.load(config.techniques)
     game = Game(
         networks=networks,
@@ -76,22 +76,24 @@ def build(config: ConfigDict) -> Experiment:
         devices=devices,
         updates_per_epoch=updates_per_epoch,
         total_updates=total_updates,
-        updates_per_chunk=min(total_updates, config.steps_per_chunk or _chunk(config.replicas, devices)),
+        updates_per_chunk=min(total_updates, config.steps_per_chunk or _choose_chunk(config, devices)),
     )
 
 
-def _choose_devices(count: int) -> list[jax.Device]:
+def _choose_devices(count: int) -> list[Any]:
     available = jax.devices()
     if count > len(available):
         raise UserError(f"devices={count} but there are {len(available)}: use --config.devices=0 for all of them")
     return available[: count or len(available)]
 
 
-def _chunk(replicas: int, devices: list[jax.Device]) -> int:
-    # About a second or two of the MNIST game: long enough to hide the host, short enough to stop promptly.
-    return max(5, 50 // replicas) if devices[0].platform == "cpu" else 300
+def _choose_chunk(config: Config, devices: list[Any]) -> int:
+    # About a second or two of the MNIST game: long enough to hide the host, short enough to stop promptly. A divisor
+    # of the evaluation's interval, so that runs with other numbers of replicas are evaluated at the same steps.
+    most = max(5, 50 // config.replicas) if devices[0].platform == "cpu" else 300
+    return max(chunk for chunk in range(1, most + 1) if config.evaluation.interval % chunk == 0)
 
 
-def _draw_labels(config: ConfigDict, dataset: data.Dataset) -> np.ndarray:
+def _draw_labels(config: Config, dataset: data.Dataset) -> np.ndarray:
     seeds = range(config.seed, config.seed + config.replicas)
     return np.stack([data.labeled_indices(dataset.train_labels, config.labels_per_class, seed) for seed in seeds])

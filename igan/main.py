@@ -25,10 +25,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from igan import experiment, train, workdir
-from igan.errors import RunError, UserError, did_you_mean, did_you_mean
+from igan.config import Config
+from igan.errors import RunError, UserError, did_you_mean
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment and variant, e.g. experiments/mnist.py.")
 WORKDIR = flags.DEFINE_string(
@@ -37,7 +38,7 @@ WORKDIR = flags.DEFINE_string(
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print config, networks and plan; train nothing and write nothing.")
 CACHE = flags.DEFINE_string(
     "compilation_cache",
-    os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "igan", "xla"),
+    str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "igan" / "xla"),
     "Where compiled programs are kept, so that a second start is quick; '' for nowhere.",
 )
 
@@ -59,9 +60,10 @@ def parse(arguments: Sequence[str]) -> list[str]:
         _exit(2, str(error))
     except (LookupError, AttributeError) as error:
         names = re.findall(r'mean "(\w+)" instead of "(\w+)"', str(error))
-        _exit(2, f"the config has no field '{names[0][1]}'. Did you mean '{names[0][0]}'?" if names else f"config: {error}")
+        right, wrong = names[0] if names else ("", "")
+        _exit(2, f"the config has no field '{wrong}'. Did you mean '{right}'?" if names else f"config: {error}")
     except Exception as error:
-        path = Path(flags.FLAGS["config"].config_filename or "")
+        path = Path(_experiment_file())
         known = [str(each) for each in path.parent.glob("*.py")]
         hint = "" if path.is_file() else did_you_mean(str(path), known) if known else ""
         _exit(2, f"cannot load the experiment {path}: {'' if hint else error}{hint.strip() or '.'}")
@@ -72,9 +74,9 @@ def main(arguments: Sequence[str]) -> None:
     """Runs the command that `parse` has understood."""
     logging.set_verbosity(logging.WARNING)
     if CACHE.value:
-        jax.config.update("jax_compilation_cache_dir", CACHE.value)
+        jax.config.update("jax_compilation_cache_dir", os.path.expanduser(CACHE.value))  # noqa: PTH111
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    config = ConfigDict(CONFIG.value)
+    config: Config = CONFIG.value
     if config.deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
     try:
@@ -90,13 +92,13 @@ def main(arguments: Sequence[str]) -> None:
         _exit(130, "interrupted before the first update; nothing was lost")
 
 
-def directory(config: ConfigDict) -> Path:
+def directory(config: Config) -> Path:
     """Returns the work directory: the one asked for, or a new one named after the experiment and the time."""
-    name = Path(flags.FLAGS["config"].config_filename).stem
+    name = Path(_experiment_file()).stem
     return Path(WORKDIR.value or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")
 
 
-def describe(config: ConfigDict) -> None:
+def describe(config: Config) -> None:
     """Prints what would run."""
     if WORKDIR.value:
         config = workdir.settle(config, Path(WORKDIR.value))
@@ -105,6 +107,10 @@ def describe(config: ConfigDict) -> None:
     print(f"{config}\n{networks.generator.describe(networks.sample_latents(jax.random.key(0), config.batch_size))}")
     print(networks.discriminator.describe(jnp.zeros((config.batch_size, *built.dataset.train_images.shape[1:]))))
     train.announce(built, config)
+
+
+def _experiment_file() -> str:
+    return config_flags.get_config_filename(flags.FLAGS["config"])
 
 
 def _exit(code: int, message: str) -> None:

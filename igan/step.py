@@ -14,7 +14,20 @@ import optax
 
 from igan.randomness import stream
 from igan.technique import Loss, Technique
-from igan.types import Array, Batch, Batches, Critique, GameState, Key, Metrics, Networks, Params, Player, Variables, View
+from igan.types import (
+    Array,
+    Batch,
+    Batches,
+    Critique,
+    GameState,
+    Key,
+    Metrics,
+    Networks,
+    Params,
+    Player,
+    Variables,
+    View,
+)
 
 
 class Game(NamedTuple):
@@ -146,9 +159,7 @@ def discriminator_losses(game: Game) -> dict[str, Loss | None]:
     return {name: technique.discriminator_loss for name, technique in game.techniques.items()}
 
 
-def add_losses(
-    player: str, losses: Mapping[str, Loss | None], state: GameState, view: View
-) -> tuple[Array, Metrics]:
+def add_losses(player: str, losses: Mapping[str, Loss | None], state: GameState, view: View) -> tuple[Array, Metrics]:
     """Returns a player's loss, the sum of its techniques' losses, and each of them as `player/<technique>`."""
     total, metrics = jnp.zeros(()), {}
     for name, loss in losses.items():
@@ -161,7 +172,7 @@ def add_losses(
 
 
 def look_ahead(game: Game, key: Key, state: GameState, batch: Batch, fake_images: Array) -> Params:
-    """Returns the discriminator's parameters that the generator plays against: its own, unless a technique unrolls it."""
+    """Returns the discriminator's parameters that the generator plays against: unrolled, if a technique says so."""
 
     def objective(params: Params) -> Array:
         view, _ = look(game, key, state, params, batch, fake_images, together=True)

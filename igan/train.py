@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from igan import experiment, workdir
 from igan.checkpoint import Checkpoints
+from igan.config import Config
 from igan.errors import RunError
 from igan.evaluate import TestErrors
 from igan.experiment import Experiment
@@ -29,7 +29,7 @@ class Chunk(NamedTuple):
     """What the device was asked about the updates up to `step`; fetched while it computes the next chunk."""
 
     step: int
-    metrics: Metrics = {}  # Each [R, updates].
+    metrics: Metrics | None = None  # Each [R, updates].
     test_errors: TestErrors | None = None
     samples: Array | None = None  # [R, count, height, width, channels]
 
@@ -37,7 +37,7 @@ class Chunk(NamedTuple):
 class Session(NamedTuple):
     """One sitting of a run: from its start or a checkpoint to its end or a signal."""
 
-    config: ConfigDict
+    config: Config
     experiment: Experiment
     directory: Path
     log: RunLog
@@ -46,7 +46,7 @@ class Session(NamedTuple):
     clock_zero: float  # The time at which the run would have started, had it never been interrupted.
 
 
-def run(config: ConfigDict, directory: Path) -> dict[str, Any]:
+def run(config: Config, directory: Path) -> dict[str, Any]:
     """Trains the experiment of a config in a work directory, or continues what is there.
 
     Returns the summary, which is also in `summary.json`. Raises UserError for what the person can put right, RunError
@@ -74,7 +74,7 @@ def run(config: ConfigDict, directory: Path) -> dict[str, Any]:
         if step:
             progress.note(f"Going on from update {step:,} of {built.total_updates:,}.")
         else:
-            report(session, ask(session, 0, {}, state, evaluate=True, sample=True))
+            report(session, ask(session, 0, None, state, evaluate=True, sample=True))
         compiling = time.monotonic()
         if step < built.total_updates:
             built.engine.compile(built.updates_per_chunk)
@@ -116,7 +116,7 @@ def play(session: Session, step: int, state: GameState, stop: list[str]) -> tupl
     return step, state
 
 
-def ask(session: Session, step: int, metrics: Metrics, state: GameState, evaluate: bool, sample: bool) -> Chunk:
+def ask(session: Session, step: int, metrics: Metrics | None, state: GameState, evaluate: bool, sample: bool) -> Chunk:
     """Asks the device for what is due at a step, without waiting for it."""
     built = session.experiment
     return Chunk(
@@ -206,7 +206,7 @@ def stop_on_signal() -> Iterator[list[str]]:
             signal.signal(number, handler)
 
 
-def announce(built: Experiment, config: ConfigDict) -> None:
+def announce(built: Experiment, config: Config) -> None:
     """Prints what is about to run."""
     dataset = built.dataset
     if dataset.notice:

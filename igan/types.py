@@ -82,7 +82,7 @@ class View(NamedTuple):
 class Network(NamedTuple):
     """A network as two pure functions.
 
-    `init(key, inputs)` returns (params, variables); `inputs` is a real batch, because initialisation may depend on data.
+    `init(key, inputs)` returns (params, variables); `inputs` is a real batch, for data-dependent initialisation.
     `apply(params, variables, key, inputs, train)` returns (output, variables). With `train` the network draws noise
     from `key` and uses the statistics of this very batch, which it leaves in the returned variables; without, it is
     deterministic and uses the statistics it finds in `variables`.

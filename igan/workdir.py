@@ -1,20 +1,19 @@
 """The small files of a work directory: `config.json`, what was asked for, and `summary.json`, what came out."""
 
+import copy
 import importlib.metadata
 import json
 import platform
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from igan import config as configs
+from igan.config import Config, changed
 from igan.errors import RunError, UserError
 
 PACKAGES = ("igan", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
-def settle(config: ConfigDict, workdir: Path) -> ConfigDict:
+def settle(config: Config, workdir: Path) -> Config:
     """Returns the config with what an earlier session in this work directory has decided.
 
     A run that found its data by `data.source=auto` goes on with the source it found.
@@ -28,10 +27,10 @@ def settle(config: ConfigDict, workdir: Path) -> ConfigDict:
         raise UserError(f"cannot read {path}: {error}; choose another --workdir, or remove that file") from error
     if before is None:
         return config
-    config = ConfigDict(config)
+    config = copy.deepcopy(config)
     if config.data.source == "auto":
         config.data.source = before["data"]["source"]
-    differences = configs.changed(before, plain(config))
+    differences = changed(before, plain(config))
     if differences:
         raise UserError(
             f"{workdir} holds a run of another config ({'; '.join(differences)}):"
@@ -40,7 +39,7 @@ def settle(config: ConfigDict, workdir: Path) -> ConfigDict:
     return config
 
 
-def plain(config: ConfigDict) -> dict[str, Any]:
+def plain(config: Config) -> dict[str, Any]:
     """Returns a config as what comes back from its JSON file."""
     return json.loads(config.to_json())
 
@@ -69,7 +68,7 @@ def create(workdir: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"cannot write to work directory {workdir}: {error.strerror}; choose another --workdir") from error
+        raise UserError(f"cannot write to {workdir}: {error.strerror}; choose another --workdir") from error
 
 
 def metrics(workdir: Path) -> list[dict[str, Any]]:

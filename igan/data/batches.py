@@ -4,18 +4,19 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from igan.randomness import stream
 from igan.types import Array, Batch, Batches, Key
 
 
 class Resident(NamedTuple):
-    """A data set in device memory, once for all replicas."""
+    """A data set in device memory, once for all replicas, or in host memory on its way there."""
 
-    images: Array  # uint8 [n, height, width, channels]
-    labels: Array  # int32 [n]
-    test_images: Array
-    test_labels: Array
+    images: Array | np.ndarray  # uint8 [n, height, width, channels]
+    labels: Array | np.ndarray  # int32 [n]
+    test_images: Array | np.ndarray
+    test_labels: Array | np.ndarray
 
 
 class Orders(NamedTuple):
@@ -26,14 +27,14 @@ class Orders(NamedTuple):
     labeled: Array | None  # As many as `discriminator`.
 
 
-def rescale(images: Array, image_range: tuple[float, float]) -> Array:
+def rescale(images: Array | np.ndarray, image_range: tuple[float, float]) -> Array:
     """Takes uint8 images in [0, 255] to float32 in `image_range`.
 
     >>> rescale(jnp.uint8([0, 255]), (-1.0, 1.0))
     Array([-1.,  1.], dtype=float32)
     """
     low, high = image_range
-    return low + images.astype(jnp.float32) * ((high - low) / 255)
+    return low + jnp.asarray(images, jnp.float32) * ((high - low) / 255)
 
 
 def make_orders(

@@ -31,7 +31,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [n, height, width, channels] in [0, 1] -> Critique; features are the last hidden layer, before its noise."""
+    """Images [n, height, width, channels] in [0, 1] -> Critique; features: the last hidden layer, before its noise."""
 
     layers: Sequence[int]
     input_noise: float

@@ -1,0 +1,1 @@
+"""Independent implementations that igan is checked against; nothing here imports igan."""
