@@ -4,7 +4,6 @@ Any field can be set from the command line: `--config.seed=2 --config.techniques
 hyper-parameters of techniques and network families are declared where they are used, in the signatures of their `make`.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ Config = Any  # A ConfigDict. Its own types make every field a union of everythi
 
 # Fields that may differ when a run is resumed: they change how long it runs and what it shows, not what it computes.
 MAY_CHANGE = ("epochs", "steps_per_chunk", "devices", "data.dir", "evaluation", "checkpoint", "reporting")
+FLOAT32_MAX = 3.4e38
 
 
 def default(networks: str = "fully_connected") -> Config:
@@ -72,11 +72,14 @@ def validate(config: Config) -> None:
 
     Raises UserError naming the first field that is off, its value, what was expected, and what to type instead.
     """
-    _at_least(config, 0, "seed")
-    _at_most(config, 2**31 - 1 - config.replicas, "seed")
-    positive = ["replicas", "epochs", "batch_size", "initial_images", "evaluation.interval", "checkpoint.interval"]
+    positive = ["replicas", "epochs", "batch_size", "evaluation.interval", "checkpoint.interval"]
     for field in [*positive, "reporting.samples_interval", "reporting.samples"]:
         _at_least(config, 1, field)
+    _at_least(config, 2, "initial_images")  # One image has no variance.
+    _at_most(config, 100_000, "replicas")
+    _at_most(config, 100_000, "reporting.samples")
+    _at_least(config, 0, "seed")
+    _at_most(config, 2**31 - 1 - config.replicas, "seed")
     for field in ("labels_per_class", "devices", "steps_per_chunk"):
         _at_least(config, 0, field)
     _at_least(config, 2, "checkpoint.keep")
@@ -85,7 +88,7 @@ def validate(config: Config) -> None:
         _at_least(config, 1, f"{player}.steps")
         _at_most(config, 100, f"{player}.steps")
         for field in ("learning_rate", "epsilon"):
-            _require(config, f"{player}.{field}", "a positive number", lambda number: 0 < number < math.inf)
+            _require(config, f"{player}.{field}", "a positive float32", lambda number: 0 < number < FLOAT32_MAX)
         for field in ("b1", "b2"):
             _require(config, f"{player}.{field}", "a number in [0, 1)", lambda decay: 0 <= decay < 1)
         _require(config, f"{player}.constant_share", "a number in [0, 1]", lambda share: 0 <= share <= 1)
@@ -115,7 +118,9 @@ def _validate_techniques(config: Config) -> None:
     for name, settings in config.techniques.items():
         for weight in ("discriminator_weight", "generator_weight"):
             if weight in settings:
-                _require(config, f"techniques.{name}.{weight}", "a finite number", math.isfinite)
+                _require(
+                    config, f"techniques.{name}.{weight}", "a finite float32", lambda number: abs(number) < FLOAT32_MAX
+                )
     techniques = technique.load(config.techniques)
     for player, losses in (
         ("discriminator", [each.discriminator_loss for each in techniques.values()]),

@@ -83,7 +83,7 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
         step, state = play(session, step, state, stop)
         save(session, step, state)
         checkpoints.wait()
-    timings = {"seconds_to_first_update": compiled - began, "compile_seconds": compiled - compiling}
+    timings = {"seconds_to_first_step": compiled - began, "compile_seconds": compiled - compiling}
     return finish(session, step, stop, timings)
 
 

@@ -7,10 +7,11 @@ import platform
 from pathlib import Path
 from typing import Any
 
+import igan
 from igan.config import Config, changed
 from igan.errors import RunError, UserError
 
-PACKAGES = ("igan", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
 def settle(config: Config, workdir: Path) -> Config:
@@ -88,7 +89,7 @@ def best(evaluations: list[dict[str, Any]], field: str) -> list[int]:
 
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that the numbers depend on."""
-    found = {"python": platform.python_version()}
+    found = {"igan": igan.__version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

@@ -1,11 +1,13 @@
 """The fully connected MNIST networks of Salimans et al. (2016), section 6.1, and the released code."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 
+from igan.errors import UserError
 from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.noise import GaussianNoise
 from igan.layers.weight_norm import UnitNormDense, WeightNormDense
@@ -70,7 +72,21 @@ def make(
       discriminator_layers: widths of the discriminator's hidden layers.
       input_noise: standard deviation of the noise added to the pixels.
       hidden_noise: standard deviation of the noise added before every further layer.
+
+    Raises UserError naming the hyper-parameter that is off.
     """
+    _require("latent_size", latent_size, "a whole number from 1 to a million", _is_width)
+    _require(
+        "generator_layers", generator_layers, "widths from 1 to a million", lambda widths: all(map(_is_width, widths))
+    )
+    _require(
+        "discriminator_layers",
+        discriminator_layers,
+        "at least one width, from 1 to a million",
+        lambda widths: len(widths) > 0 and all(map(_is_width, widths)),
+    )
+    for name, std in (("input_noise", input_noise), ("hidden_noise", hidden_noise)):
+        _require(name, std, "a standard deviation, 0 or more", lambda std: 0 <= std < 1e38)
 
     def sample_latents(key: Key, count: int) -> Array:
         return jax.random.uniform(key, (count, latent_size))
@@ -81,3 +97,12 @@ def make(
         sample_latents=sample_latents,
         image_range=(0.0, 1.0),
     )
+
+
+def _is_width(value: Any) -> bool:
+    return isinstance(value, int) and 1 <= value <= 1_000_000
+
+
+def _require(name: str, value: Any, expected: str, holds: Callable[[Any], bool]) -> None:
+    if not holds(value):
+        raise UserError(f"config.networks.{name} is {value}, expected {expected}: set --config.networks.{name}=...")

@@ -1,0 +1,263 @@
+"""The command line as a person meets it: what it refuses, in one line each, and what --help and --dry_run show.
+
+Each command runs in a process of its own, forked from one that has imported igan already: a fresh interpreter would
+take seconds a command.
+"""
+
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+EXPERIMENT = f"--config={REPOSITORY / 'experiments' / 'mnist.py'}"
+SMALL = (
+    "--config.data.source=embedded",
+    "--config.devices=1",
+    "--config.batch_size=16",
+    "--config.initial_images=32",
+    "--config.steps_per_chunk=5",
+    "--config.networks.latent_size=8",
+    "--config.networks.generator_layers=(12,12)",
+    "--config.networks.discriminator_layers=(16,12)",
+)
+
+
+class Outcome(NamedTuple):
+    code: int | None
+    out: str
+    error: str
+
+
+Command = Callable[..., Outcome]
+
+
+def _main(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+    os.chdir(folder)
+    os.environ.update(environment)
+    for name, descriptor in (("out", 1), ("error", 2)):
+        with (folder / f".{name}").open("wb") as file:
+            os.dup2(file.fileno(), descriptor)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+    sys.argv = ["igan.main", *arguments]
+
+    from absl import app
+
+    from igan import main
+
+    app.run(main.main, flags_parser=main.parse)
+
+
+@pytest.fixture(scope="module")
+def processes():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["igan.main"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(REPOSITORY))
+        yield context
+
+
+@pytest.fixture
+def command(processes, tmp_path: Path) -> Command:
+    """Runs `python -m igan.main` with these arguments in an empty folder."""
+
+    def run(*arguments: str, **environment: str) -> Outcome:
+        cache = f"--compilation_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}"
+        process = processes.Process(target=_main, args=([*arguments, cache], tmp_path, environment))
+        process.start()
+        process.join(timeout=120)
+        if process.is_alive():
+            process.kill()
+            pytest.fail(f"{arguments} did not end")
+        out, error = ((tmp_path / f".{name}").read_text() for name in ("out", "error"))
+        return Outcome(process.exitcode, out, error)
+
+    return run
+
+
+def refused(outcome: Outcome, *words: str) -> str:
+    """Checks that a command was refused with one line holding these words, and returns the line."""
+    lines = outcome.error.splitlines()
+    assert outcome.code == 2, outcome
+    assert len(lines) == 1 and lines[0].startswith("error: "), outcome.error
+    assert "Traceback" not in outcome.out + outcome.error
+    for word in words:
+        assert word in lines[0]
+    return lines[0]
+
+
+def left_behind(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name not in (".out", ".error"))
+
+
+BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
+    "no experiment": ([], ["which experiment", "--config=experiments/mnist.py"]),
+    "a mistyped flag": ([EXPERIMENT, "--workdri=x"], ["workdri", "workdir"]),
+    "a mistyped field": ([EXPERIMENT, "--config.epohcs=3"], ["epohcs", "epochs"]),
+    "an unlike field": ([EXPERIMENT, "--config.zzzzzz=3"], ["zzzzzz"]),
+    "a mistyped field further down": ([EXPERIMENT, "--config.generator.learning_rat=1"], ["learning_rate"]),
+    "a mistyped technique": (
+        [EXPERIMENT, "--config.techniques.feature_machting.enabled=True"],
+        ["feature_machting", "Did you mean 'feature_matching'"],
+    ),
+    "an unlike technique": ([EXPERIMENT, "--config.techniques.zzz.enabled=True"], ["zzz"]),
+    "a field of a number": ([EXPERIMENT, "--config.seed.x=1"], ["seed"]),
+    "a field before the experiment": (["--config.seed=1", EXPERIMENT], ["config"]),
+    "a word for a number": ([EXPERIMENT, "--config.epochs=many"], ["epochs", "many"]),
+    "a fraction for a whole number": ([EXPERIMENT, "--config.seed=1.5"], ["seed", "1.5"]),
+    "a word for yes or no": ([EXPERIMENT, "--config.techniques.minimax.enabled=maybe"], ["maybe"]),
+    "words for layers": ([EXPERIMENT, *SMALL, "--config.networks.generator_layers=wide"], ["generator_layers"]),
+    "a section": ([EXPERIMENT, "--config.data=mnist"], ["data"]),
+    "no value": ([EXPERIMENT, "--config.epochs"], ["epochs"]),
+    "a stray argument": ([EXPERIMENT, "epochs=3"], ["'epochs=3'", "--name=value"]),
+    "an unknown variant": ([f"{EXPERIMENT}:unsupervized"], ["unsupervized", "Did you mean 'unsupervised'"]),
+    "an unknown experiment": (["--config=experiments/minst.py"], ["experiments/minst.py"]),
+    "a folder for an experiment": ([f"--config={REPOSITORY}"], [str(REPOSITORY)]),
+    "an empty experiment": (["--config="], []),
+    "an unknown device count": ([EXPERIMENT, *SMALL, "--config.devices=99"], ["devices=99", "there are 8"]),
+    "an unknown source": ([EXPERIMENT, *SMALL, "--config.data.source=embeded"], ["Did you mean 'embedded'"]),
+    "an unknown network": ([EXPERIMENT, *SMALL, "--config.networks.name=fully_conected"], ["fully_connected"]),
+    "an unknown optimizer": ([EXPERIMENT, *SMALL, "--config.generator.optimizer=adma"], ["Did you mean 'adam'"]),
+    "an unknown distance": (
+        [EXPERIMENT, *SMALL, "--config.techniques.feature_matching.distance=absolut"],
+        ["Did you mean 'absolute'"],
+    ),
+    "labels that do not exist": (
+        [EXPERIMENT, *SMALL, "--config.labels_per_class=401"],
+        ["labels_per_class=401", "400 examples", "--config.labels_per_class=400"],
+    ),
+    "no labels": ([EXPERIMENT, *SMALL, "--config.labels_per_class=0"], ["labels_per_class"]),
+    "a batch larger than the data": (
+        [EXPERIMENT, *SMALL, "--config.batch_size=4001"],
+        ["batch_size=4001", "4,000 training images", "--config.batch_size"],
+    ),
+    "no epochs": ([EXPERIMENT, *SMALL, "--config.epochs=0"], ["epochs is 0"]),
+    "too many epochs": ([EXPERIMENT, *SMALL, "--config.epochs=999999999"], ["epochs=999999999"]),
+    "a huge seed": ([EXPERIMENT, *SMALL, "--config.seed=99999999999999999999"], ["seed"]),
+    "a negative seed": ([EXPERIMENT, *SMALL, "--config.seed=-1"], ["seed is -1"]),
+    "not a number": ([EXPERIMENT, *SMALL, "--config.generator.learning_rate=nan"], ["learning_rate is nan"]),
+    "an endless weight": ([EXPERIMENT, *SMALL, "--config.techniques.minimax.discriminator_weight=inf"], ["is inf"]),
+    "no technique": (
+        [EXPERIMENT, *SMALL, *(f"--config.techniques.{name}.enabled=False" for name in ("minimax", "semi_supervised"))],
+        ["the discriminator has no loss", "non_saturating"],
+    ),
+    "a missing data folder": (
+        [EXPERIMENT, *SMALL, "--config.data.source=auto", "--config.data.dir=/nowhere/at/all"],
+        ["/nowhere/at/all", "data.dir"],
+    ),
+    "another data set": ([EXPERIMENT, *SMALL, "--config.data.name=cifar10"], ["cifar10"]),
+    "an unwritable work directory": ([EXPERIMENT, *SMALL, "--workdir=/proc/igan"], ["/proc/igan", "--workdir"]),
+    "a work directory below a file": ([EXPERIMENT, *SMALL, "--workdir=/dev/null/run"], ["/dev/null/run"]),
+    "a file for a work directory": ([EXPERIMENT, *SMALL, "--workdir=/dev/null"], ["/dev/null"]),
+    "a work directory with too long a name": ([EXPERIMENT, *SMALL, f"--workdir={'x' * 300}"], ["too long"]),
+}
+
+
+@pytest.mark.parametrize("arguments, words", BAD_INPUT.values(), ids=BAD_INPUT.keys())
+def test_bad_input_is_one_line_and_writes_nothing(command: Command, tmp_path: Path, arguments, words) -> None:
+    refused(command(*arguments, *([] if any("workdir" in each for each in arguments) else ["--workdir=run"])), *words)
+    assert left_behind(tmp_path) in ([], ["run"])
+    assert not (tmp_path / "run" / "config.json").exists()  # Or the corrected command would be refused.
+
+
+def test_replicas_that_cannot_be_dealt_out(command: Command) -> None:
+    arguments = [EXPERIMENT, *SMALL, "--config.devices=0", "--config.replicas=6"]
+    outcome = command(*arguments, XLA_FLAGS="--xla_force_host_platform_device_count=4")
+    refused(outcome, "6 replicas", "4 devices", "--config.devices=3", "--config.replicas")
+
+
+def test_a_batch_that_cannot_be_dealt_out(command: Command) -> None:
+    outcome = command(EXPERIMENT, *SMALL, "--config.devices=5", "--config.batch_size=16")
+    refused(outcome, "16 images", "5 devices", "--config.batch_size", "--config.devices=4")
+
+
+BROKEN_EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
+    "syntax": ("def get_config(:\n", ["broken.py"]),
+    "empty": ("", ["broken.py", "get_config"]),
+    "nothing returned": ("def get_config(variant=''):\n    pass\n", ["broken.py"]),
+    "another type": ("def get_config(variant=''):\n    return {'seed': 1}\n", ["broken.py"]),
+    "an import": ("import no_such_module\n", ["broken.py", "no_such_module"]),
+    "a name": ("def get_config(variant=''):\n    return undefined_name\n", ["broken.py", "undefined_name"]),
+    "a value": ("def get_config(variant=''):\n    return int('x')\n", ["broken.py", "invalid literal"]),
+    "a file": ("def get_config(variant=''):\n    return open('absent.txt')\n", ["broken.py", "absent.txt"]),
+    "a field": (
+        "from igan.config import default\ndef get_config(variant=''):\n    return default().epohcs\n",
+        ["epohcs", "epochs"],
+    ),
+    "a network": (
+        "from igan.config import default\ndef get_config(variant=''):\n    return default('fully_conected')\n",
+        ["Did you mean 'fully_connected'"],
+    ),
+    "a missing section": (
+        "from igan.config import default\ndef get_config(variant=''):\n    config = default()\n"
+        "    del config.data\n    return config\n",
+        ["data"],
+    ),
+    "a technique": (
+        "from igan.config import default\ndef get_config(variant=''):\n    config = default()\n"
+        "    config.techniques.feature_machting = {'enabled': True}\n    return config\n",
+        ["feature_machting", "Did you mean 'feature_matching'"],
+    ),
+    "a hyper-parameter": (
+        "from igan.config import default\ndef get_config(variant=''):\n    config = default()\n"
+        "    config.techniques.minimax.enabled = True\n    config.techniques.minimax.wieght = 1.0\n"
+        "    return config\n",
+        ["wieght"],
+    ),
+}
+
+
+@pytest.mark.parametrize("text, words", BROKEN_EXPERIMENTS.values(), ids=BROKEN_EXPERIMENTS.keys())
+def test_a_broken_experiment_is_one_line(command: Command, tmp_path: Path, text: str, words: list[str]) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    outcome = command("--config=broken.py", "--config.data.source=embedded", "--config.devices=1", "--dry_run")
+    line = refused(outcome, *words)
+    assert "site-packages" not in line  # What went wrong, not where in somebody else's code.
+
+
+def test_a_variant_of_an_experiment_that_has_none(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text("from igan.config import default\ndef get_config():\n    return default()\n")
+    assert "site-packages" not in refused(command("--config=plain.py:variant"), "plain.py")
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]", "null", '{"data": 1}'])
+def test_a_damaged_config_in_the_work_directory(command: Command, tmp_path: Path, content: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(content)
+    refused(command(EXPERIMENT, *SMALL, "--workdir=run"), "--workdir")
+    assert (tmp_path / "run" / "config.json").read_text() == content
+
+
+def test_dry_run_of_a_file_is_refused_as_the_run_would_be(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused(command(EXPERIMENT, *SMALL, "--dry_run", "--workdir=file"), "file")
+
+
+def test_help_shows_examples() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "igan.main", "--help"], cwd=REPOSITORY, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0 and done.stderr == ""
+    for word in ("python -m igan.main --config=experiments/mnist.py", "--workdir", "--dry_run", "--config.epochs=30"):
+        assert word in done.stdout
+
+
+def test_dry_run_shows_what_would_run_and_writes_nothing(command: Command, tmp_path: Path) -> None:
+    outcome = command(EXPERIMENT, *SMALL, "--dry_run", "--config.epochs=7")
+    assert outcome.code == 0 and outcome.error == "", outcome.error
+    assert left_behind(tmp_path) == []
+    for word in ("labels_per_class: 10", "7 epochs of 250 updates", "4,000 training images, 100 of them labelled"):
+        assert word in outcome.out
+    # Counted by hand. Generator: 8 x 12 + 12, 12 x 12 + 12, then 12 x 784 with a scale and a bias each.
+    generator = 8 * 12 + 12 + 12 * 12 + 12 + 12 * 784 + 2 * 784
+    # Discriminator: the scales of the hidden layers are not trained, that of the last layer is.
+    discriminator = 784 * 16 + 16 + 16 * 12 + 12 + 12 * 10 + 2 * 10
+    totals = [int(number.replace(",", "")) for number in re.findall(r"Total Parameters: ([\d,]+)", outcome.out)]
+    assert generator in totals or f"{generator:,}" in outcome.out
+    assert discriminator + 16 + 12 in totals or f"{discriminator:,}" in outcome.out

@@ -1,0 +1,282 @@
+"""A run that is killed, stopped, damaged or out of disk ends exactly as one that never was."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from igan import experiment
+from igan.checkpoint import Checkpoints
+
+REPOSITORY = Path(__file__).parents[1]
+UPDATES = 500
+ARGUMENTS = (
+    "--config=experiments/mnist.py",
+    "--config.data.source=embedded",
+    "--config.devices=1",
+    "--config.epochs=2",
+    "--config.batch_size=16",
+    "--config.initial_images=32",
+    "--config.steps_per_chunk=5",
+    "--config.networks.latent_size=8",
+    "--config.networks.generator_layers=(12,12)",
+    "--config.networks.discriminator_layers=(16,12)",
+    "--config.evaluation.interval=50",
+    "--config.reporting.samples_interval=100",
+    "--config.reporting.samples=4",
+    "--config.checkpoint.interval=20",
+)
+
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
+def start(folder: Path, *extra: str, largest_file: int | None = None) -> subprocess.Popen[str]:
+    """Starts the run, or goes on with it."""
+    cache = f"--compilation_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}"
+    command = ["-m", "igan.main", *ARGUMENTS, f"--workdir={folder}", cache, *extra]
+    if largest_file is not None:  # Stands in for a full disk: a write beyond it fails.
+        command = ["-c", LIMITED, str(largest_file), *command]
+    return subprocess.Popen(
+        [sys.executable, *command], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
+    out, error = process.communicate(timeout=240)
+    assert process.returncode == code, error + out
+    assert "Traceback" not in out + error
+    return out, error
+
+
+def wait_for_update(process: subprocess.Popen[str], folder: Path, step: int) -> None:
+    """Returns once the run, which is slow to start and quick to run, has written down an update."""
+    deadline = time.monotonic() + 240
+    while last_step(folder) < step:
+        assert process.poll() is None, f"it ended before update {step}: {process.communicate()}"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def last_step(folder: Path) -> int:
+    path = folder / "metrics.jsonl"
+    lines = path.read_bytes().rsplit(b"\n", 2) if path.exists() else []
+    return json.loads(lines[-2])["step"] if len(lines) > 1 else -1
+
+
+def lines_without_seconds(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        assert line.pop("seconds") >= 0
+    return lines
+
+
+def arrays(folder: Path) -> list[np.ndarray]:
+    """Everything of the newest checkpoint: parameters, averages, optimiser states, statistics, step, key."""
+    config = ConfigDict(json.loads((folder / "config.json").read_text()))
+    with Checkpoints(folder / "checkpoints", keep=2, note=pytest.fail, read_only=True) as checkpoints:
+        found = checkpoints.restore_latest(experiment.build(config).engine.state_shape)
+    assert found is not None and found[0] == UPDATES
+    assert int(found[1].step) == UPDATES
+    leaves = jax.tree.leaves(found[1])
+    return [
+        np.asarray(jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
+        for leaf in leaves
+    ]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Bit for bit: what was reported, learned, remembered and drawn."""
+    assert lines_without_seconds(one) == lines_without_seconds(other)
+    assert (one / "config.json").read_bytes() == (other / "config.json").read_bytes()
+    pictures = sorted(path.name for path in (one / "samples").glob("*.png"))
+    assert pictures == sorted(path.name for path in (other / "samples").glob("*.png")) and len(pictures) == 6
+    for picture in pictures:
+        assert (one / "samples" / picture).read_bytes() == (other / "samples" / picture).read_bytes()
+    ones, others = arrays(one), arrays(other)
+    assert len(ones) == len(others) > 20
+    for left, right in zip(ones, others, strict=True):
+        assert left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (one, other)]
+    for field in (
+        "test_errors",
+        "test_errors_raw",
+        "ensemble_errors",
+        "best_test_errors",
+        "steps",
+        "finished",
+        "notice",
+    ):
+        assert summaries[0][field] == summaries[1][field]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work directory of a run that never stopped."""
+    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
+    finish(start(folder))
+    assert last_step(folder) == UPDATES
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work directory of a run that SIGTERM stopped half-way."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    stop(folder, signal.SIGTERM, 101)
+    return folder
+
+
+def stop(folder: Path, number: signal.Signals, step: int) -> None:
+    process = start(folder)
+    wait_for_update(process, folder, step)
+    process.send_signal(number)
+    sent = time.monotonic()
+    out, error = finish(process)
+    assert time.monotonic() - sent < 10
+    assert error == "" and number.name in out and f"--workdir={folder}" in out
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["finished"] is False and step <= summary["steps"] < UPDATES
+    assert (folder / "checkpoints" / str(summary["steps"])).is_dir()
+    assert last_step(folder) == summary["steps"]
+
+
+def copied(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "run"))
+
+
+def test_killed_at_random_points(uninterrupted: Path, tmp_path: Path) -> None:
+    folder, randomness = tmp_path / "run", random.Random(20)
+    for until in sorted(randomness.sample(range(0, UPDATES - 150), 4)):
+        process = start(folder)
+        wait_for_update(process, folder, until)
+        time.sleep(randomness.uniform(0, 0.05))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    assert last_step(folder) < UPDATES
+    finish(start(folder))
+    assert_same(uninterrupted, folder)
+
+
+def test_killed_before_the_first_checkpoint(uninterrupted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = start(folder)
+    wait_for_update(process, folder, 0)
+    process.kill()
+    process.communicate()
+    finish(start(folder))
+    assert_same(uninterrupted, folder)
+
+
+def test_stopped_by_sigterm_and_sigint(uninterrupted: Path, stopped: Path, tmp_path: Path) -> None:
+    folder = copied(stopped, tmp_path)
+    stop(folder, signal.SIGINT, 251)
+    finish(start(folder))
+    assert_same(uninterrupted, folder)
+
+
+def test_a_finished_run_has_nothing_left_to_do(uninterrupted: Path, tmp_path: Path) -> None:
+    folder = copied(uninterrupted, tmp_path)
+    out, error = finish(start(folder))
+    assert "finished" in out and error == ""
+    assert_same(uninterrupted, folder)
+
+
+@pytest.mark.parametrize("where", ["data", "contents", "empty"])
+def test_a_damaged_newest_checkpoint_is_named_and_the_previous_used(
+    uninterrupted: Path, stopped: Path, tmp_path: Path, where: str
+) -> None:
+    folder = copied(stopped, tmp_path)
+    *_, previous, newest = sorted((folder / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    if where == "data":
+        largest = max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+        content = bytearray(largest.read_bytes())
+        content[len(content) // 2] ^= 1
+        largest.write_bytes(content)
+    elif where == "contents":
+        os.truncate(newest / "contents.json", 10)
+    else:
+        shutil.rmtree(newest)
+        newest.mkdir()
+    out, error = finish(start(folder))
+    assert str(newest) in out + error and f"step {previous.name}" in out + error
+    assert (folder / "checkpoints" / f"damaged_{newest.name}").is_dir()
+    assert_same(uninterrupted, folder)
+
+
+def test_no_usable_checkpoint_does_not_start_over(stopped: Path, tmp_path: Path) -> None:
+    folder = copied(stopped, tmp_path)
+    before = (folder / "metrics.jsonl").read_bytes()
+    for checkpoint in (folder / "checkpoints").iterdir():
+        (checkpoint / "contents.json").unlink()
+    _, error = finish(start(folder), code=1)
+    assert len(error.splitlines()) == 1 and error.startswith("error: ")
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+# A checkpoint needs some 30 kB in its largest file, the metrics have some 15 kB by update 100.
+@pytest.mark.parametrize("largest_file", [20_000, 1_000])
+def test_a_full_disk_is_one_line_and_the_run_goes_on_after_room_is_made(
+    uninterrupted: Path, stopped: Path, tmp_path: Path, largest_file: int
+) -> None:
+    folder = copied(stopped, tmp_path)
+    saved = json.loads((folder / "summary.json").read_text())["steps"]
+    _, error = finish(start(folder, largest_file=largest_file), code=1)
+    assert len(error.splitlines()) == 1 and error.startswith("error: "), error
+    assert "File too large" in error
+    assert (folder / "checkpoints" / str(saved)).is_dir()
+    assert json.loads((folder / "config.json").read_text())["seed"] == 1
+    finish(start(folder))
+    assert_same(uninterrupted, folder)
+
+
+def test_another_config_is_refused_with_the_fields(stopped: Path, tmp_path: Path) -> None:
+    folder = copied(stopped, tmp_path)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    _, error = finish(start(folder, "--config.seed=2", "--config.generator.learning_rate=0.1"), code=2)
+    assert len(error.splitlines()) == 1 and error.startswith("error: ")
+    assert "seed: was 1, now 2" in error and "generator.learning_rate: was 0.003, now 0.1" in error
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_what_may_change_does_not_change_what_is_computed(uninterrupted: Path, stopped: Path, tmp_path: Path) -> None:
+    folder = copied(stopped, tmp_path)
+    finish(
+        start(
+            folder,
+            "--config.steps_per_chunk=7",
+            "--config.evaluation.interval=90",
+            "--config.checkpoint.keep=5",
+            "--config.reporting.samples=1",
+            "--config.checkpoint.interval=200",
+        )
+    )
+    for left, right in zip(arrays(uninterrupted), arrays(folder), strict=True):
+        assert left.tobytes() == right.tobytes()
+    last = [lines_without_seconds(each)[-1] for each in (uninterrupted, folder)]
+    assert last[0] == last[1] and "test_errors" in last[0]
+
+
+def test_more_epochs_go_on_and_fewer_are_finished(uninterrupted: Path, tmp_path: Path) -> None:
+    folder = copied(uninterrupted, tmp_path)
+    finish(start(folder, "--config.epochs=3"))
+    assert last_step(folder) == 750
+    longer = lines_without_seconds(folder)
+    assert longer[: len(lines_without_seconds(uninterrupted))] == lines_without_seconds(uninterrupted)
+    finish(start(folder, "--config.epochs=1"))
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["finished"] is True and summary["steps"] == 750

@@ -1,0 +1,98 @@
+"""The small files of a work directory."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from igan import workdir
+from igan.config import default
+from igan.errors import RunError, UserError
+
+
+def test_a_new_directory_decides_nothing(tmp_path: Path) -> None:
+    config = default()
+    assert workdir.settle(config, tmp_path) == config
+
+
+def test_the_same_config_goes_on_and_what_may_change_may(tmp_path: Path) -> None:
+    config = default()
+    workdir.write(tmp_path / "config.json", workdir.plain(config))
+    config.epochs, config.evaluation.interval, config.checkpoint.keep = 7, 8, 9
+    config.reporting.samples, config.steps_per_chunk = 4, 3
+    assert workdir.settle(config, tmp_path) == config
+
+
+def test_another_config_is_refused_with_the_fields(tmp_path: Path) -> None:
+    config = default()
+    workdir.write(tmp_path / "config.json", workdir.plain(config))
+    config.seed, config.networks.generator_layers = 5, (3,)
+    with pytest.raises(UserError, match=r"generator_layers: was \[500, 500\], now \[3\]; seed: was 1, now 5"):
+        workdir.settle(config, tmp_path)
+
+
+def test_a_run_goes_on_with_the_source_it_found(tmp_path: Path) -> None:
+    before = default()
+    before.data.source = "embedded"
+    workdir.write(tmp_path / "config.json", workdir.plain(before))
+    config = default()
+    assert workdir.settle(config, tmp_path).data.source == "embedded"
+    assert config.data.source == "auto"  # The caller's config is not touched.
+    config.data.source = "tfds"
+    with pytest.raises(UserError, match=r"data\.source: was 'embedded', now 'tfds'"):
+        workdir.settle(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"{}", b"[]", b"null", b"5", b'{"data": {}}', b'{"data": 3}', b"\xff\xfe\x00", b"\x00" * 300]
+)
+def test_a_damaged_config_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        workdir.settle(default(), tmp_path)
+    assert "config.json" in str(caught.value) or "holds a run of another config" in str(caught.value)
+    assert "--workdir" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_folder_for_the_config_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(UserError, match="--workdir"):
+        workdir.settle(default(), tmp_path)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "summary.json"
+    workdir.write(path, {"steps": 1})
+
+    def full(self: Path, text: str) -> int:
+        with self.open("w") as file:
+            file.write(text[:5])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        workdir.write(path, {"steps": 2})
+    assert json.loads(path.read_text()) == {"steps": 1}
+    assert [each.name for each in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_a_directory_is_made_and_probed(tmp_path: Path) -> None:
+    workdir.create(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").touch()
+    for impossible in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300)):
+        with pytest.raises(UserError, match="--workdir"):
+            workdir.create(impossible)
+
+
+def test_metrics_and_best(tmp_path: Path) -> None:
+    assert workdir.metrics(tmp_path) == []
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "seconds": 2.0}\n{"step": 2, "seconds": 3.0}\n')
+    assert [line["step"] for line in workdir.metrics(tmp_path)] == [1, 2]
+    assert workdir.best([{"errors": [9, 5]}, {"errors": [7, 6]}], "errors") == [7, 5]
+
+
+def test_versions_name_what_the_numbers_depend_on() -> None:
+    found = workdir.versions()
+    assert {"python", "jax", "jaxlib", "flax", "optax", "numpy"} <= found.keys()
+    assert found["jax"][0].isdigit()
