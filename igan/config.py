@@ -72,6 +72,19 @@ def validate(config: Config) -> None:
 
     Raises UserError naming the first field that is off, its value, what was expected, and what to type instead.
     """
+    for section, fields in default().items():
+        if section not in config:
+            raise UserError(f"config.{section} is missing: start from igan.config.default()")
+        if isinstance(fields, ConfigDict) and section in (
+            "data",
+            "discriminator",
+            "generator",
+            "evaluation",
+            "checkpoint",
+        ):
+            for field in fields:
+                if field not in config[section]:
+                    raise UserError(f"config.{section}.{field} is missing: start from igan.config.default()")
     positive = ["replicas", "epochs", "batch_size", "evaluation.interval", "checkpoint.interval"]
     for field in [*positive, "reporting.samples_interval", "reporting.samples"]:
         _at_least(config, 1, field)

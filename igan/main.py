@@ -38,7 +38,8 @@ WORKDIR = flags.DEFINE_string(
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print config, networks and plan; train nothing and write nothing.")
 CACHE = flags.DEFINE_string(
     "compilation_cache",
-    str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "igan" / "xla"),
+    os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    or str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "igan" / "xla"),
     "Where compiled programs are kept, so that a second start is quick; '' for nowhere.",
 )
 
@@ -49,25 +50,36 @@ def parse(arguments: Sequence[str]) -> list[str]:
         flags.FLAGS.unparse_flags()
         print(f"{__doc__}\n{flags.FLAGS.module_help(sys.modules['__main__'])}")
         sys.exit(0)
+    logging.set_verbosity(logging.ERROR)
+    path = next((each.split("=", 1)[1].split(":")[0] for each in arguments if each.startswith("--config=")), "")
     try:
-        rest = flags.FLAGS(list(arguments))
-        if CONFIG.value is None:
+        if not path:
             raise UserError("which experiment? Say --config=experiments/mnist.py, or --help for more")
-        CONFIG.value.to_dict()  # A file that could not be loaded fails when it is first used.
+        rest = flags.FLAGS(list(arguments))
+        if not isinstance(CONFIG.value.to_dict().get("techniques"), dict):
+            raise TypeError("get_config() does not return a config made by igan.config.default()")
         if len(rest) > 1:
             raise UserError(f"unexpected '{rest[1]}': every argument is of the form --name=value")
-    except (flags.Error, UserError) as error:
-        _exit(2, str(error))
-    except (LookupError, AttributeError) as error:
-        names = re.findall(r'mean "(\w+)" instead of "(\w+)"', str(error))
-        right, wrong = names[0] if names else ("", "")
-        _exit(2, f"the config has no field '{wrong}'. Did you mean '{right}'?" if names else f"config: {error}")
     except Exception as error:
-        path = Path(_experiment_file())
-        known = [str(each) for each in path.parent.glob("*.py")]
-        hint = "" if path.is_file() else did_you_mean(str(path), known) if known else ""
-        _exit(2, f"cannot load the experiment {path}: {'' if hint else error}{hint.strip() or '.'}")
+        _exit(2, _explain(error, path))
     return rest
+
+
+def _explain(error: BaseException, path: str) -> str:
+    """Returns what was wrong with the command line or the experiment at `path`, in a person's words."""
+    chain: list[BaseException] = [error]
+    while isinstance(cause := chain[-1].__cause__ or chain[-1].__context__, Exception):
+        chain.append(cause)
+    for each in chain:
+        if names := re.findall(r'mean "(\w+)" instead of "(\w+)"', str(each)):
+            return f"the config has no field '{names[0][1]}'. Did you mean '{names[0][0]}'?"
+        if isinstance(each, UserError) or (isinstance(each, flags.Error) and "Traceback" not in str(each)):
+            return str(each)
+    root = chain[-1]
+    known = [str(each) for each in Path(path).parent.glob("*.py")]
+    if known and not Path(path).is_file():
+        return f"there is no experiment {path}.{did_you_mean(path, known)}"
+    return f"cannot load the experiment {path}: {type(root).__name__}: {root}"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -94,7 +106,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def directory(config: Config) -> Path:
     """Returns the work directory: the one asked for, or a new one named after the experiment and the time."""
-    name = Path(_experiment_file()).stem
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     return Path(WORKDIR.value or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")
 
 
@@ -107,10 +119,6 @@ def describe(config: Config) -> None:
     print(f"{config}\n{networks.generator.describe(networks.sample_latents(jax.random.key(0), config.batch_size))}")
     print(networks.discriminator.describe(jnp.zeros((config.batch_size, *built.dataset.train_images.shape[1:]))))
     train.announce(built, config)
-
-
-def _experiment_file() -> str:
-    return config_flags.get_config_filename(flags.FLAGS["config"])
 
 
 def _exit(code: int, message: str) -> None:

@@ -34,7 +34,9 @@ def make(config: Mapping[str, Any], total_steps: int) -> optax.GradientTransform
     if name not in KNOWN:
         raise UserError(f"unknown optimizer '{name}'.{did_you_mean(name, KNOWN)}")
     begin = round(config["constant_share"] * total_steps)
-    schedule = config["learning_rate"]
+    rate = config["learning_rate"]
+    # A schedule even where it is constant: the optimiser's state has the same form, whatever the number of epochs.
+    schedule = optax.constant_schedule(rate)
     if begin < total_steps:
-        schedule = optax.linear_schedule(schedule, 0.0, transition_steps=total_steps - begin, transition_begin=begin)
+        schedule = optax.linear_schedule(rate, 0.0, transition_steps=total_steps - begin, transition_begin=begin)
     return optax.chain(KNOWN[name](config), optax.scale_by_learning_rate(schedule))

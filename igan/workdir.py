@@ -21,17 +21,23 @@ def settle(config: Config, workdir: Path) -> Config:
 
     Raises UserError if the directory holds a run of another config, with the fields that differ, or is unreadable.
     """
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"{workdir} is a file, expected a directory: choose another --workdir")
     path = workdir / "config.json"
-    try:
-        before = json.loads(path.read_text()) if path.exists() else None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}; choose another --workdir, or remove that file") from error
-    if before is None:
+    if not path.exists():
         return config
     config = copy.deepcopy(config)
+    try:
+        before = json.loads(path.read_text())
+        source = before["data"]["source"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path} is not the config of a run: choose another --workdir, or remove that file") from error
     if config.data.source == "auto":
-        config.data.source = before["data"]["source"]
+        config.data.source = source
     differences = changed(before, plain(config))
+    decays = min(config.discriminator.constant_share, config.generator.constant_share) < 1
+    if decays and before.get("epochs") != config.epochs:
+        differences.append(f"epochs: was {before.get('epochs')}, now {config.epochs}, which the learning rate follows")
     if differences:
         raise UserError(
             f"{workdir} holds a run of another config ({'; '.join(differences)}):"
@@ -55,6 +61,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
         partial.write_text(json.dumps(content, indent=2) + "\n")
         partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise RunError(f"could not write {path}: {error.strerror}; what is on disk stays valid") from error
 
 

@@ -25,6 +25,7 @@ class Orders(NamedTuple):
     discriminator: Array
     generator: Array
     labeled: Array | None  # As many as `discriminator`.
+    generator_labeled: Array | None  # As many as `generator`, for techniques that look ahead at the other player.
 
 
 def rescale(images: Array | np.ndarray, image_range: tuple[float, float]) -> Array:
@@ -55,10 +56,14 @@ def make_orders(
         batches = epoch_order(key, name, size, batch_size, start * steps, updates * steps)
         return batches.reshape(updates, steps, batch_size)
 
+    def labeled_order(name: str, steps: int) -> Array | None:
+        return None if labeled is None else labeled[order(name, labeled.shape[0], steps)]
+
     return Orders(
         discriminator=order("data/discriminator", size, steps[0]),
         generator=order("data/generator", size, steps[1]),
-        labeled=None if labeled is None else labeled[order("data/labeled", labeled.shape[0], steps[0])],
+        labeled=labeled_order("data/labeled", steps[0]),
+        generator_labeled=labeled_order("data/generator_labeled", steps[1]),
     )
 
 
@@ -68,15 +73,17 @@ def gather(data: Resident, orders: Orders, image_range: tuple[float, float]) -> 
     def images(order: Array) -> Array:
         return rescale(data.images[order], image_range)
 
-    def discriminator(index: int) -> Batch:
-        if orders.labeled is None:
-            return Batch(images(orders.discriminator[index]))
-        labeled = orders.labeled[index]
-        return Batch(images(orders.discriminator[index]), images(labeled), data.labels[labeled])
+    def batches(orders: Array, labeled: Array | None) -> tuple[Batch, ...]:
+        if labeled is None:
+            return tuple(Batch(images(order)) for order in orders)
+        return tuple(
+            Batch(images(order), images(known), jnp.asarray(data.labels)[known])
+            for order, known in zip(orders, labeled, strict=True)
+        )
 
     return Batches(
-        discriminator=tuple(discriminator(index) for index in range(orders.discriminator.shape[0])),
-        generator=tuple(Batch(images(order)) for order in orders.generator),
+        discriminator=batches(orders.discriminator, orders.labeled),
+        generator=batches(orders.generator, orders.generator_labeled),
     )
 
 

@@ -104,7 +104,12 @@ def resident(random) -> Resident:
 
 
 def test_batches_are_the_examples_of_the_orders(resident):
-    orders = Orders(jnp.int32([[3, 0, 7], [1, 1, 11]]), jnp.int32([[5, 2, 9]]), jnp.int32([[2, 4, 6], [8, 10, 0]]))
+    orders = Orders(
+        discriminator=jnp.int32([[3, 0, 7], [1, 1, 11]]),
+        generator=jnp.int32([[5, 2, 9]]),
+        labeled=jnp.int32([[2, 4, 6], [8, 10, 0]]),
+        generator_labeled=jnp.int32([[1, 2, 3]]),
+    )
     batches = gather(resident, orders, (-1.0, 1.0))
     images, labels = np.asarray(resident.images) / 127.5 - 1, np.asarray(resident.labels)
     assert (len(batches.discriminator), len(batches.generator)) == (2, 1)
@@ -115,10 +120,12 @@ def test_batches_are_the_examples_of_the_orders(resident):
         np.testing.assert_array_equal(batch.labeled_labels, labels[orders.labeled[step]])
         assert (batch.images.dtype, batch.labeled_labels.dtype) == (jnp.float32, jnp.int32)
     np.testing.assert_allclose(batches.generator[0].images, images[[5, 2, 9]], atol=1e-6)
+    np.testing.assert_allclose(batches.generator[0].labeled_images, images[[1, 2, 3]], atol=1e-6)
+    np.testing.assert_array_equal(batches.generator[0].labeled_labels, labels[[1, 2, 3]])
 
 
 def test_batches_without_labels(resident):
-    batches = gather(resident, Orders(jnp.int32([[3, 0]]), jnp.int32([[1, 2]]), None), (0.0, 1.0))
+    batches = gather(resident, Orders(jnp.int32([[3, 0]]), jnp.int32([[1, 2]]), None, None), (0.0, 1.0))
     np.testing.assert_allclose(batches.discriminator[0].images, np.asarray(resident.images)[[3, 0]] / 255, atol=1e-7)
     assert batches.discriminator[0].labeled_images is None
 
