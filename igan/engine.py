@@ -67,10 +67,10 @@ def make(game: Game, plan: Plan, resident: Resident, labeled: np.ndarray | None,
       resident: the data set, as NumPy arrays or on any device; it is copied to every device of the mesh.
       labeled: int32 [R, m], the images whose labels replica r knows; None without labels.
     """
-    everywhere, dealt = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(REPLICA))
+    everywhere, dealt, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (REPLICA,), (DATA,)))
     resident = jax.device_put(resident, everywhere)
     labeled = jax.device_put(labeled, dealt)
-    game, networks = _split_batches(game, mesh), game.networks
+    game, networks = _split_latents(game, split), game.networks
     sharding = GameState(everywhere, dealt, dealt, dealt, dealt)  # type: ignore[arg-type]
     replicated = functools.partial(jax.vmap, spmd_axis_name=REPLICA)
 
@@ -82,7 +82,8 @@ def make(game: Game, plan: Plan, resident: Resident, labeled: np.ndarray | None,
     def run(state: GameState, resident: Resident, labeled: Array | None, updates: int) -> tuple[GameState, Metrics]:
         def one_replica(state: GameState, labeled: Array | None) -> tuple[GameState, Metrics]:
             def body(state: GameState, orders: Orders) -> tuple[GameState, Metrics]:
-                return step.update(game, state, gather(resident, orders, networks.image_range))
+                batches = gather(resident, orders, networks.image_range)
+                return step.update(game, state, jax.lax.with_sharding_constraint(batches, split))
 
             size, steps = resident.images.shape[0], (plan.discriminator_steps, plan.generator_steps)
             orders = make_orders(state.key, state.step, updates, size, labeled, plan.batch_size, steps)
@@ -121,9 +122,8 @@ def make(game: Game, plan: Plan, resident: Resident, labeled: np.ndarray | None,
     )
 
 
-def _split_batches(game: Game, mesh: Mesh) -> Game:
-    """Splits every batch, real and generated, along the mesh's data axis; the update itself is of the whole batch."""
-    split = NamedSharding(mesh, PartitionSpec(DATA))
+def _split_latents(game: Game, split: NamedSharding) -> Game:
+    """Splits generated batches as real ones are: the update itself is written for the whole batch."""
     networks = game.networks
 
     def sample_latents(key: Key, count: int) -> Array:
