@@ -104,6 +104,8 @@ class Checkpoints:
         self.wait()
         if step in self.steps():
             return
+        # Nothing is being written now; what is left of a failed save may have come after it was swept.
+        self._on_one_process(self._remove_temporary_folders)
         arrays = _arrays_by_name(state)
         self._saving, self._contents = step, {"arrays": _described(arrays)}
         try:
