@@ -72,19 +72,7 @@ def validate(config: Config) -> None:
 
     Raises UserError naming the first field that is off, its value, what was expected, and what to type instead.
     """
-    for section, fields in default().items():
-        if section not in config:
-            raise UserError(f"config.{section} is missing: start from igan.config.default()")
-        if isinstance(fields, ConfigDict) and section in (
-            "data",
-            "discriminator",
-            "generator",
-            "evaluation",
-            "checkpoint",
-        ):
-            for field in fields:
-                if field not in config[section]:
-                    raise UserError(f"config.{section}.{field} is missing: start from igan.config.default()")
+    _require_fields(config)
     positive = ["replicas", "epochs", "batch_size", "evaluation.interval", "checkpoint.interval"]
     for field in [*positive, "reporting.samples_interval", "reporting.samples"]:
         _at_least(config, 1, field)
@@ -125,6 +113,17 @@ def changed(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> 
         else:
             differences.append(f"{field}: was {old!r}, now {new!r}")
     return differences
+
+
+def _require_fields(config: Config) -> None:
+    for section, fields in default().items():
+        if section not in config:
+            raise UserError(f"config.{section} is missing: start from igan.config.default()")
+        # Networks and techniques declare their own fields, and check them when they are made.
+        if isinstance(fields, ConfigDict) and section not in ("networks", "techniques"):
+            for field in fields:
+                if field not in config[section]:
+                    raise UserError(f"config.{section}.{field} is missing: start from igan.config.default()")
 
 
 def _validate_techniques(config: Config) -> None:

@@ -15,6 +15,7 @@ Tables and plots over runs: python -m igan.report --help. Exit codes: 0 finished
 failed; 2 the command is wrong.
 """
 
+import itertools
 import os
 import re
 import sys
@@ -51,7 +52,7 @@ def parse(arguments: Sequence[str]) -> list[str]:
         print(f"{__doc__}\n{flags.FLAGS.module_help(sys.modules['__main__'])}")
         sys.exit(0)
     logging.set_verbosity(logging.ERROR)
-    path = next((each.split("=", 1)[1].split(":")[0] for each in arguments if each.startswith("--config=")), "")
+    path = _experiment_path(arguments)
     try:
         if not path:
             raise UserError("which experiment? Say --config=experiments/mnist.py, or --help for more")
@@ -63,6 +64,14 @@ def parse(arguments: Sequence[str]) -> list[str]:
     except Exception as error:
         _exit(2, _explain(error, path))
     return rest
+
+
+def _experiment_path(arguments: Sequence[str]) -> str:
+    # Read from the arguments, because of an experiment that cannot be loaded the flag itself does not tell.
+    for argument, following in itertools.pairwise([*arguments, ""]):
+        if re.fullmatch("--?config(=.*)?", argument):
+            return (argument.partition("=")[2] or following).split(":")[0]
+    return ""
 
 
 def _explain(error: BaseException, path: str) -> str:

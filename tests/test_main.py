@@ -248,6 +248,12 @@ def test_help_shows_examples() -> None:
         assert word in done.stdout
 
 
+def test_the_experiment_may_follow_its_flag_after_a_space(command: Command) -> None:
+    flag, path = EXPERIMENT.split("=", 1)
+    outcome = command(flag, path, *SMALL, "--dry_run")
+    assert outcome.code == 0 and outcome.error == "", outcome.error
+
+
 def test_dry_run_shows_what_would_run_and_writes_nothing(command: Command, tmp_path: Path) -> None:
     outcome = command(EXPERIMENT, *SMALL, "--dry_run", "--config.epochs=7")
     assert outcome.code == 0 and outcome.error == "", outcome.error
