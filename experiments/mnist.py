@@ -4,7 +4,7 @@
     python -m igan.main --config=experiments/mnist.py:unsupervised    an ordinary GAN, no labels
 
 With all of MNIST the default is the paper's schedule, 300 epochs. Its table is 20, 50, 100 and 200 labels, which are
---config.labels_per_class=2, 5, 10 and 20, with --config.replicas=10 label draws each; `launch/table.py` runs it.
+--config.labels_per_class=2, 5, 10 and 20, with --config.replicas=10 label draws each; `launch/sweep.py` runs it.
 """
 
 from igan.config import Config, default
@@ -16,6 +16,7 @@ def get_config(variant: str = "") -> Config:
     if variant not in ("", "unsupervised"):
         raise UserError(f"experiments/mnist.py has no variant '{variant}'.{did_you_mean(variant, ['unsupervised'])}")
     config = default(networks="fully_connected")
+    config.experiment, config.variant = "mnist", variant
     techniques = config.techniques
     if variant == "unsupervised":
         techniques.non_saturating.enabled = True

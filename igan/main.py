@@ -125,8 +125,9 @@ def describe(config: Config) -> None:
         config = workdir.settle(config, Path(WORKDIR.value))
     built = experiment.build(config)
     networks = built.networks
-    print(f"{config}\n{networks.generator.describe(networks.sample_latents(jax.random.key(0), config.batch_size))}")
-    print(networks.discriminator.describe(jnp.zeros((config.batch_size, *built.dataset.train_images.shape[1:]))))
+    latents = networks.sample_latents(jax.random.key(0), built.plan.initial_images)
+    print(f"{config}\n{networks.generator.describe(latents)}")
+    print(networks.discriminator.describe(jnp.zeros((config.batch_size, *built.image_shape))))
     train.announce(built, config)
 
 

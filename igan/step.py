@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from igan.randomness import stream
-from igan.technique import Loss, Technique
+from igan.technique import Loss, Technique, targets
 from igan.types import (
     Array,
     Batch,
@@ -126,9 +126,10 @@ def look(
 ) -> tuple[View, Variables]:
     """Returns what the techniques may see, and the discriminator's variables after it has seen the real images.
 
-    Minibatch statistics belong to one batch, so labelled, real and generated images never mix. With `together` their
-    batches go through the discriminator side by side, which makes one large matrix product out of three: right where
-    all are needed. Apart, XLA can drop the passes that nobody reads.
+    Minibatch statistics belong to one batch, so labelled, real and generated images do not mix, unless the networks
+    are joint. With `together` their batches go through the discriminator side by side, which makes one large matrix
+    product out of three: right where all are needed. Apart, XLA can drop the passes that nobody reads; convolutions
+    are faster apart in any case.
     """
     variables = state.discriminator.variables
 
@@ -142,16 +143,30 @@ def look(
     if batch.labeled_images is not None:
         images["labeled"] = batch.labeled_images
     keys = [stream(key, name) for name in images]
-    if together:
+    if game.networks.joint:
+        joint, after = critique(keys[0], jnp.concatenate([batch.images, fake_images]))
+        critiques = [(half, after) for half in _halves(joint)]
+    elif together and not game.networks.convolutional:
         stacked = jax.vmap(critique)(jnp.stack(keys), jnp.stack(list(images.values())))
         critiques = [jax.tree.map(lambda leaf, index=index: leaf[index], stacked) for index in range(len(images))]
     else:
         critiques = [critique(*each) for each in zip(keys, images.values(), strict=True)]
     seen = dict(zip(images, critiques, strict=True))
-    labeled = seen["labeled"][0] if "labeled" in seen else None
-    ask = lambda images: critique(stream(key, "critique"), images)[0]  # noqa: E731
-    view = View(batch, fake_images, seen["real"][0], seen["fake"][0], labeled, state.step, critique=ask)
+    labeled = seen["labeled" if "labeled" in seen else "real"][0] if batch.labeled_labels is not None else None
+
+    def ask(images: Array) -> Critique:
+        if game.networks.joint:  # In the place of the real ones.
+            images = jnp.concatenate([images, fake_images])
+        answer = critique(stream(key, "critique"), images)[0]
+        return _halves(answer)[0] if game.networks.joint else answer
+
+    aims = targets(game.techniques)
+    view = View(batch, fake_images, seen["real"][0], seen["fake"][0], labeled, state.step, critique=ask, targets=aims)
     return view, seen["real"][1]
+
+
+def _halves(joint: Critique) -> list[Critique]:
+    return [jax.tree.map(lambda leaf, half=half: jnp.split(leaf, 2)[half], joint) for half in (0, 1)]
 
 
 def discriminator_losses(game: Game) -> dict[str, Loss | None]:

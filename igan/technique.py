@@ -15,7 +15,7 @@ import optax
 
 import igan.techniques
 from igan.errors import UserError, did_you_mean
-from igan.types import Array, Key, Metrics, Params, View
+from igan.types import Array, Key, Metrics, Params, Targets, View
 
 State = Any
 Loss = Callable[[State, View], tuple[Array, Metrics]]
@@ -44,6 +44,12 @@ class Technique(NamedTuple):
     generator_optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] | None = None
     # (discriminator params, objective(params) -> loss) -> params that the generator plays against (unrolled GANs).
     lookahead: Callable[[Params, Callable[[Params], Array]], Params] | None = None
+    # Layers for the places that network families leave open (`igan.models`), by the name of the place.
+    layers: Mapping[str, Callable[..., Any]] = {}
+    targets: Targets | None = None  # What the objectives aim at instead of 1,
+    reads_targets: frozenset[str] = frozenset()  # and which of them ("real", "generator") the losses of this one read.
+    # (all enabled techniques) -> why this one cannot work beside them, or None.
+    conflict: Callable[[Mapping[str, "Technique"]], str | None] = lambda techniques: None
 
 
 def known() -> list[str]:
@@ -83,6 +89,29 @@ def load(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Technique]:
     return {name: _build(name, config) for name, config in configs.items() if config["enabled"]}
 
 
+def layers(techniques: Mapping[str, Technique]) -> dict[str, Callable[..., Any]]:
+    """Returns the layers that techniques put into the networks, by place.
+
+    Raises UserError where two want the same place.
+    """
+    placed: dict[str, Callable[..., Any]] = {}
+    owners: dict[str, str] = {}
+    for name, technique in techniques.items():
+        for place, layer in technique.layers.items():
+            if place in owners:
+                raise UserError(
+                    f"{owners[place]} and {name} both want to be the networks' {place}: disable one of them, say"
+                    f" --config.techniques.{name}.enabled=False"
+                )
+            placed[place], owners[place] = layer, name
+    return placed
+
+
+def targets(techniques: Mapping[str, Technique]) -> Targets:
+    """Returns what the objectives aim at: 1, or what a technique says instead."""
+    return next((each.targets for each in techniques.values() if each.targets is not None), Targets())
+
+
 def wrap(
     optimizer: optax.GradientTransformation,
     wrappers: Iterable[Callable[[optax.GradientTransformation], optax.GradientTransformation] | None],
@@ -111,7 +140,11 @@ def _build(name: str, config: Mapping[str, Any]) -> Technique:
         if setting not in known:
             raise UserError(f"techniques.{name} has no hyper-parameter '{setting}'.{did_you_mean(setting, known)}")
     technique = make(**settings)
+    unread = {
+        target for target, weight in (("real", discriminator_weight), ("generator", generator_weight)) if not weight
+    }
     return technique._replace(
+        reads_targets=technique.reads_targets - unread,
         discriminator_loss=_weighted(technique.discriminator_loss, discriminator_weight),
         generator_loss=_weighted(technique.generator_loss, generator_weight),
     )

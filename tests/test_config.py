@@ -49,6 +49,8 @@ def tiny() -> ConfigDict:
     config.networks.discriminator_layers = (4,)
     config.techniques.semi_supervised.enabled = True
     config.techniques.feature_matching.enabled = True
+    config.techniques.minibatch_discrimination.kernels = 3
+    config.techniques.virtual_batch_norm.reference_size = 4
     return config
 
 
@@ -100,7 +102,19 @@ VALUES: dict[str, tuple] = {
     "checkpoint.keep": NUMBERS,
     "reporting.samples_interval": NUMBERS,
     "reporting.samples": (0, -1, 1, 3, 10**20),
+    "experiment": ("", "mnist"),
+    "variant": ("", "ours"),
+    "data.image_size": (0, -1, 28, 32, 10**20),
+    "data.crop": ("none", "center", "random", "left"),
+    "data.corrupt": ("error", "skip", "hide"),
+    "data.stream": (False, True),
     "techniques.feature_matching.distance": ("squared", "absolute", "", "cubed"),
+    "techniques.historical_averaging.strength": FRACTIONS,
+    "techniques.label_smoothing.real_target": FRACTIONS,
+    "techniques.label_smoothing.generator_target": FRACTIONS,
+    "techniques.minibatch_discrimination.kernels": (0, -1, 1, 3, 10**20),
+    "techniques.minibatch_discrimination.dimensions": (0, -1, 1, 3, 10**20),
+    "techniques.virtual_batch_norm.reference_size": (0, -1, 1, 3, 9, 10**20),
 }
 for player in ("discriminator", "generator"):
     VALUES[f"{player}.steps"] = (0, -1, 2, 101)

@@ -98,7 +98,7 @@ def test_k_logits_are_a_softmax_over_k_plus_one_classes(random):
     configs = {name: technique.defaults(name) | {"enabled": True} for name in ("semi_supervised", "minimax")}
     configs["minimax"] |= {"discriminator_weight": 0.5, "generator_weight": 0.0}
     techniques = technique.load(configs)
-    networks = models.load(models.defaults("fully_connected") | {"discriminator_layers": (8,)}, (3, 3, 1), CLASSES)
+    networks = models.load(models.defaults("fully_connected") | {"discriminator_layers": (8,)}, (3, 3, 1), CLASSES, {})
     images = jnp.asarray(random.uniform(size=(3, BATCH_SIZE, 3, 3, 1)), jnp.float32)
     labels = jnp.asarray(random.integers(0, CLASSES, BATCH_SIZE), jnp.int32)
     params, variables = networks.discriminator.init(jax.random.key(0), images[0])

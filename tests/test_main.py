@@ -132,7 +132,7 @@ BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
         [EXPERIMENT, *SMALL, "--config.labels_per_class=401"],
         ["labels_per_class=401", "400 examples", "--config.labels_per_class=400"],
     ),
-    "no labels": ([EXPERIMENT, *SMALL, "--config.labels_per_class=0"], ["labels_per_class"]),
+    "fewer labels than none": ([EXPERIMENT, *SMALL, "--config.labels_per_class=-1"], ["labels_per_class"]),
     "a batch larger than the data": (
         [EXPERIMENT, *SMALL, "--config.batch_size=4001"],
         ["batch_size=4001", "4,000 training images", "--config.batch_size"],

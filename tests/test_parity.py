@@ -59,7 +59,7 @@ def make_game(size, settings, changes):
     )
     network = {"name": "fully_connected", "input_noise": 0.0, "hidden_noise": 0.0, **size.networks}
     return step.Game(
-        networks=models.load(network, size.image_shape, size.classes),
+        networks=models.load(network, size.image_shape, size.classes, {}),
         techniques=techniques | changes,
         discriminator_optimizer=optimizer.make(settings, total_steps=100),
         generator_optimizer=optimizer.make(settings, total_steps=100),

@@ -20,6 +20,21 @@ from igan.types import Array, Batch, Batches, GameState, Metrics, View
 CLASSES, IMAGE_SHAPE, BATCH_SIZE = 5, (3, 3, 1), 6
 NARROW = {"latent_size": 4, "generator_layers": (5,), "discriminator_layers": (7,), "input_noise": 0.0}
 
+# Settings for a batch of six images; the defaults are for a hundred.
+SMALL = {"virtual_batch_norm": {"reference_size": 4}, "minibatch_discrimination": {"kernels": 3, "dimensions": 2}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """What is compiled here runs a few times, so the compiler need not try hard."""
+    with pytest.MonkeyPatch.context() as patch:
+        # The unrolled cipher takes most of the time to compile, and is tested elsewhere.
+        patch.setattr("igan.layers.noise.standard_normal", jax.random.normal)
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
 each_technique = pytest.mark.parametrize("name", technique.known())
 
 
@@ -30,7 +45,7 @@ def enable(name: str) -> dict[str, dict[str, Any]]:
     if name != "non_saturating" and not all(has_loss.values()):
         weights = {f"{player}_weight": 1.0 - has for player, has in has_loss.items()}
         configs["non_saturating"] = {"enabled": True} | weights
-    configs[name]["enabled"] = True
+    configs[name] |= {"enabled": True} | SMALL.get(name, {})
     return configs
 
 
@@ -39,7 +54,7 @@ def make_game(
 ) -> step.Game:
     settings = {"name": "fully_connected", "hidden_noise": hidden_noise} | NARROW
     return step.Game(
-        models.load(settings, IMAGE_SHAPE, CLASSES),
+        models.load(settings, IMAGE_SHAPE, CLASSES, technique.layers(techniques)),
         techniques,
         technique.wrap(optimizer, [each.discriminator_optimizer for each in techniques.values()]),
         technique.wrap(optimizer, [each.generator_optimizer for each in techniques.values()]),
@@ -61,15 +76,15 @@ def batch() -> Batch:
 
 
 @functools.cache
-def initial_players() -> GameState:
-    """Returns a state without techniques; the optimiser has none either. Compiled once for all tests."""
-    game = make_game({}, optax.sgd(1.0))
+def initial_players(with_layers: tuple[str, ...]) -> GameState:
+    """Returns a state of networks with the layers of these techniques. Compiled once for all tests."""
+    game = make_game({name: technique.load(enable(name))[name] for name in with_layers}, optax.sgd(1.0))
     return jax.jit(functools.partial(step.initialize, game))(jax.random.key(0), make_batch().images)
 
 
 def start(game: step.Game) -> GameState:
     """Returns what `step.initialize` does, but faster."""
-    state = initial_players()
+    state = initial_players(tuple(name for name, each in game.techniques.items() if each.layers))
     players = {
         "generator": state.generator._replace(opt_state=game.generator_optimizer.init(state.generator.params)),
         "discriminator": state.discriminator._replace(
@@ -187,6 +202,19 @@ def test_the_reported_losses_add_up_to_what_is_differentiated(name, batch):
                 np.testing.assert_allclose(slope, (ends[0] - ends[1]) / (2 * epsilon), rtol=1e-5, atol=1e-9)
 
 
+def test_all_of_them_go_together():
+    configs = {name: technique.defaults(name) | {"enabled": True} | SMALL.get(name, {}) for name in technique.known()}
+    techniques = technique.load(configs)
+    game, batch = make_game(techniques, optax.adam(1e-2)), make_batch()
+    after, metrics = jax.jit(functools.partial(step.update, game))(
+        start(game), Batches((batch,), (Batch(batch.images),))
+    )
+    assert losses("d", metrics).keys() == {f"d/{name}" for name, each in techniques.items() if each.discriminator_loss}
+    assert losses("g", metrics).keys() == {f"g/{name}" for name, each in techniques.items() if each.generator_loss}
+    for leaf in jax.tree.leaves((metrics, after.generator, after.discriminator, after.techniques)):
+        assert np.all(np.isfinite(leaf))
+
+
 @functools.cache
 def spy_on(name: str | None) -> Metrics:
     """Returns what a spy sees of one update with or without a technique, its own noise included."""
@@ -209,8 +237,12 @@ def spy_on(name: str | None) -> Metrics:
 def test_switching_it_on_changes_nobody_elses_randomness(name):
     compared = [metric for metric in spy_on(None) if "/spy/" in metric]
     assert len(compared) == 6
-    if technique.load(enable(name))[name].discriminator_input is not None:
+    tested = technique.load(enable(name))[name]
+    if tested.discriminator_input is not None or "discriminator_features" in tested.layers:
         compared = [metric for metric in compared if metric.endswith("/fake")]
+    if "generator_norm" in tested.layers:  # Another generator.
+        compared = [metric for metric in compared if "fake" not in metric]
+    assert len(compared) >= 2
     for metric in compared:
         np.testing.assert_allclose(spy_on(name)[metric], spy_on(None)[metric], atol=1e-5, err_msg=metric)
 

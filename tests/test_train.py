@@ -198,7 +198,7 @@ def test_a_number_that_is_not_finite_stops_the_run(finished, tmp_path: Path, mon
     def poisoned(config: ConfigDict) -> experiment.Experiment:
         built = build(config)
 
-        def run(state, updates):
+        def run(state, updates, feed):
             step = int(state.step)
             state, metrics = built.engine.run(state, updates)
             if step == 120:  # The updates 123 and 124 of a chunk that ends at 125.

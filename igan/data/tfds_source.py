@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from igan.data.dataset import Dataset
+from igan.data.dataset import Dataset, Records
+from igan.data.progress import progress_bar
 from igan.errors import UserError
 
 NO_TENSORFLOW = "TensorFlow, which prepares it, is not installed"
@@ -122,33 +122,75 @@ def read(name: str, folder: Path) -> Dataset:
     return Dataset(name, *images_and_labels, classes=int(arrays["classes"]), origin=f"{folder} ({name} {folder.name})")
 
 
-def _decode(name: str, folder: Path) -> dict[str, np.ndarray]:
-    """Returns the four arrays and `classes`, decoded from the record files."""
+def records(name: str, folder: Path) -> Records:
+    """Returns random access to the training examples of a prepared data set, whose images may differ in size.
+
+    Args: as for `read`.
+
+    Raises:
+      UserError: the data set is damaged, not one of images with class labels, or not in a format with random access.
+    """
+    import tensorflow_datasets as tfds
+
+    builder, image, classes, counts = _description(folder)
+    channels = (getattr(image, "shape", None) or (None,))[-1]
+    if "train" not in counts or channels not in (1, 3) or image.np_dtype != np.uint8 or classes is None:
+        raise UserError(
+            f"{folder}: '{name}' cannot be streamed: igan needs the split 'train' with the features 'image' (uint8, 1 "
+            "or 3 channels) and 'label' (a class)"
+        )
+    if builder.info.file_format.file_suffix != "array_record":
+        raise UserError(
+            f"{folder}: only array_record files can be streamed: move '{name}' away to have it prepared again as such, "
+            "or name another directory with --config.data.dir"
+        )
+    try:
+        source = builder.as_data_source("train", decoders={"image": tfds.decode.SkipDecoding()})
+        source[0]  # makes what it makes lazily, before there are threads
+    except Exception as error:  # the record reader raises RuntimeError, protobuf its own
+        raise _damaged(folder, error) from error
+
+    def read(index: int) -> tuple[int, bytes]:
+        example = source[index]
+        return int(example["label"]), example["image"]
+
+    origin = f"{folder} ({name} {folder.name}, {len(source):,} train images)"
+    describe = f"{folder}: record {{}} of the split 'train'".format
+    return Records(name, len(source), classes, channels, origin, read, describe)
+
+
+def _description(folder: Path) -> tuple[Any, Any, int | None, dict[str, int]]:
+    """Returns the builder, its feature 'image', the number of classes, and the number of examples of each split."""
     import tensorflow_datasets as tfds
 
     try:
         builder: Any = tfds.builder_from_directory(str(folder))
         features: dict[str, Any] = dict(builder.info.features)
-        splits = builder.info.splits
-        counts = {split: splits[split].num_examples for split in ("train", "test") if split in splits}
+        counts = {name: split.num_examples for name, split in builder.info.splits.items()}
     except Exception as error:  # a damaged description surfaces as whatever its parser happens to raise
         raise _damaged(folder, error) from error
-    image: Any = features.get("image")
-    label: Any = features.get("label")
-    if len(counts) < 2 or not _is_fixed_size_image(image) or getattr(label, "num_classes", None) is None:
+    return builder, features.get("image"), getattr(features.get("label"), "num_classes", None), counts
+
+
+def _decode(name: str, folder: Path) -> dict[str, np.ndarray]:
+    """Returns the four arrays and `classes`, decoded from the record files."""
+    builder, image, classes, counts = _description(folder)
+    # SVHN's split 'extra', for one, is larger than both and never read.
+    counts = {split: counts[split] for split in ("train", "test") if split in counts}
+    if len(counts) < 2 or not _is_fixed_size_image(image) or classes is None:
         raise UserError(
             f"{folder}: '{name}' cannot be used: igan needs the splits 'train' and 'test' with the features 'image' "
             "(uint8, all of one size) and 'label' (a class)"
         )
-    arrays = {"classes": np.array(label.num_classes)}
-    with _progress() as progress, _quiet_absl():
+    arrays = {"classes": np.array(classes)}
+    with progress_bar() as progress, _quiet_absl():
         task = progress.add_task(f"Decoding {name} {folder.name}", total=sum(counts.values()))
         for split, count in counts.items():
             images, labels = np.empty((count, *image.shape), np.uint8), np.empty(count, np.int32)
             try:
                 _fill(images, labels, _examples(builder, split), lambda: progress.advance(task, DECODE_BATCH))
-                if count and not 0 <= labels.min() <= labels.max() < label.num_classes:
-                    raise ValueError(f"labels outside 0..{label.num_classes - 1}")
+                if count and not 0 <= labels.min() <= labels.max() < classes:
+                    raise ValueError(f"labels outside 0..{classes - 1}")
             except Exception as error:  # the record reader raises RuntimeError, Pillow and protobuf their own
                 raise _damaged(folder, error) from error
             arrays |= {f"{split}_images": images, f"{split}_labels": labels}
@@ -243,11 +285,6 @@ def _damaged(folder: Path, error: Exception) -> UserError:
 def _in_one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ class ShiftBatchNorm(nn.Module):
 
     In training the statistics are those of this very batch, biased variance, and they are left in the collection
     "statistics". Otherwise the statistics found there are used. igan keeps no moving average of statistics: before a
-    network is sampled, one training-mode pass with the parameters at hand refreshes them (`igan.evaluate.sample`), so
+    network is sampled, one training-mode pass with the parameters at hand refreshes them (`igan.evaluate.freeze`), so
     they always belong to the parameters they are used with.
 
     Example: `ShiftBatchNorm()(activations, train=True)` keeps the shape [n, ..., features].
@@ -21,7 +21,8 @@ class ShiftBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, train: bool) -> Array:
-        features = inputs.shape[-1]
+        features, dtype = inputs.shape[-1], inputs.dtype
+        inputs = inputs.astype(jnp.promote_types(dtype, jnp.float32))
         mean = self.variable("statistics", "mean", jnp.zeros, (features,))
         variance = self.variable("statistics", "variance", jnp.ones, (features,))
         shift = self.param("shift", nn.initializers.zeros, (features,))
@@ -29,4 +30,4 @@ class ShiftBatchNorm(nn.Module):
             axes = tuple(range(inputs.ndim - 1))
             mean.value = jnp.mean(inputs, axis=axes)
             variance.value = jnp.mean(jnp.square(inputs - mean.value), axis=axes)
-        return (inputs - mean.value) / jnp.sqrt(variance.value + self.epsilon) + shift
+        return ((inputs - mean.value) / jnp.sqrt(variance.value + self.epsilon) + shift).astype(dtype)

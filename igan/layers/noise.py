@@ -1,4 +1,4 @@
-"""Additive Gaussian noise, the regulariser between the layers of the paper's MNIST discriminator."""
+"""Noise that regularises the paper's discriminators: additive Gaussian noise and dropout."""
 
 import math
 
@@ -24,6 +24,22 @@ class GaussianNoise(nn.Module):
         return inputs + self.std * standard_normal(self.make_rng("noise"), inputs.shape)
 
 
+class Dropout(nn.Module):
+    """Sets inputs to zero with probability `rate` in training and scales the others by 1 / (1 - rate); else the inputs.
+
+    Example: `Dropout(0.2)(images, train=True)`, with a key for the stream "noise".
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, inputs: Array, train: bool) -> Array:
+        if not train or self.rate == 0:
+            return inputs
+        kept = uniform(self.make_rng("noise"), inputs.shape) >= self.rate
+        return jnp.where(kept, inputs / (1 - self.rate), 0)
+
+
 def standard_normal(key: Key, shape: tuple[int, ...]) -> Array:
     """Returns float32 samples of N(0, 1), on a grid of 65,536 equally likely values with |x| < 4.33.
 
@@ -35,13 +51,21 @@ def standard_normal(key: Key, shape: tuple[int, ...]) -> Array:
     >>> standard_normal(jax.random.key(0), (2, 3)).shape
     (2, 3)
     """
+    normal = math.sqrt(2) * jax.lax.erf_inv(2 * uniform(key, shape) - 1)
+    return jax.lax.optimization_barrier(normal)
+
+
+def uniform(key: Key, shape: tuple[int, ...]) -> Array:
+    """Returns float32 samples of U(0, 1), on a grid of 65,536 values; see `standard_normal`.
+
+    >>> uniform(jax.random.key(0), (2, 3)).shape
+    (2, 3)
+    """
     size = math.prod(shape)
     words = threefry2x32(jax.random.key_data(key), jnp.arange(-(-size // 4), dtype=jnp.uint32))
     words = jax.lax.optimization_barrier(words)
     halves = jnp.concatenate([half for word in words for half in (word & 0xFFFF, word >> 16)])
-    uniform = (halves.astype(jnp.float32) + 0.5) * (2 / 2**16) - 1
-    normal = math.sqrt(2) * jax.lax.erf_inv(uniform)
-    return jax.lax.optimization_barrier(normal[:size].reshape(shape))
+    return ((halves[:size].astype(jnp.float32) + 0.5) / 2**16).reshape(shape)
 
 
 def threefry2x32(key: Array, counter: Array) -> tuple[Array, Array]:

@@ -1,9 +1,16 @@
-"""One network family a file: `make(image_shape, classes, **hyperparameters) -> Networks`."""
+"""One network family a file: `make(image_shape, classes, layers, **hyperparameters) -> Networks`.
+
+`PLACES` of a family names the places it leaves open to techniques; `layers` fills some of them (`Technique.layers`):
+
+- "generator_norm": () -> the normalisation after each hidden layer of the generator, called with (inputs, train);
+- "generator": (generator module) -> the module to use instead;
+- "discriminator_features": () -> a layer on the features [n, f] before the discriminator's last layer.
+"""
 
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from igan.errors import UserError, did_you_mean
@@ -25,15 +32,53 @@ def defaults(name: str) -> dict[str, Any]:
     return {"name": name} | settings
 
 
-def load(config: Mapping[str, Any], image_shape: tuple[int, int, int], classes: int | None) -> Networks:
+def load(
+    config: Mapping[str, Any],
+    image_shape: tuple[int, int, int],
+    classes: int | None,
+    layers: Mapping[str, Callable[..., Any]],
+) -> Networks:
     """Returns the networks that `config.networks` names.
 
     Args:
       image_shape: height, width, channels.
       classes: K for a discriminator with K classes; None for one with a single logit.
+      layers: what techniques put into the networks, by place.
+
+    Raises UserError for a layer whose place the family does not have.
     """
     settings = dict(config)
-    return _module(settings.pop("name")).make(image_shape, classes, **settings)
+    name = settings.pop("name")
+    module = _module(name)
+    for place in layers:
+        if place not in module.PLACES:
+            raise UserError(
+                f"the networks '{name}' have no place '{place}' for what a technique puts there: disable that"
+                f" technique, or choose other networks; '{name}' has {', '.join(module.PLACES) or 'none'}"
+            )
+    return module.make(image_shape, classes, layers, **settings)
+
+
+def require(field: str, value: Any, expected: str, holds: Callable[[Any], object]) -> None:
+    """Raises UserError unless the hyper-parameter `field` of a network family is as expected."""
+    if not holds(value):
+        raise UserError(f"config.networks.{field} is {value}, expected {expected}: set --config.networks.{field}=...")
+
+
+def require_widths(field: str, widths: Any, count: int | None = None) -> None:
+    """Raises UserError unless a hyper-parameter holds widths of layers, `count` of them if that is given."""
+    number = "widths" if count is None else f"{count} widths"
+    require(
+        field,
+        widths,
+        f"{number} from 1 to a million",
+        lambda widths: count in (None, len(widths)) and all(map(is_width, widths)),
+    )
+
+
+def is_width(value: Any) -> bool:
+    """Returns whether a value can be the width of a layer."""
+    return isinstance(value, int) and 1 <= value <= 1_000_000
 
 
 def _module(name: str) -> Any:

@@ -1,18 +1,20 @@
 """The fully connected MNIST networks of Salimans et al. (2016), section 6.1, and the released code."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 
-from igan.errors import UserError
 from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.noise import GaussianNoise
 from igan.layers.weight_norm import UnitNormDense, WeightNormDense
+from igan.models import is_width, require, require_widths
 from igan.models.functional import network
 from igan.types import Array, Critique, Key, Networks
+
+PLACES = ("generator", "generator_norm", "discriminator_features")
 
 
 class Generator(nn.Module):
@@ -20,6 +22,7 @@ class Generator(nn.Module):
 
     layers: Sequence[int]
     image_shape: tuple[int, int, int]
+    norm: Callable[[], nn.Module] = ShiftBatchNorm
 
     @nn.compact
     def __call__(self, latents: Array, train: bool) -> Array:
@@ -27,7 +30,7 @@ class Generator(nn.Module):
         for features in self.layers:
             # The shift of the batch norm is the layer's bias.
             hidden = nn.Dense(features, use_bias=False, kernel_init=nn.initializers.glorot_uniform())(hidden)
-            hidden = jax.nn.softplus(ShiftBatchNorm()(hidden, train))
+            hidden = jax.nn.softplus(self.norm()(hidden, train))
         pixels = jax.nn.sigmoid(UnitNormDense(math.prod(self.image_shape))(hidden))
         return pixels.reshape(-1, *self.image_shape)
 
@@ -39,6 +42,7 @@ class Discriminator(nn.Module):
     input_noise: float
     hidden_noise: float
     classes: int | None
+    minibatch: Callable[[], nn.Module] | None = None
 
     @nn.compact
     def __call__(self, images: Array, train: bool) -> Critique:
@@ -47,6 +51,8 @@ class Discriminator(nn.Module):
         for width in self.layers:
             features = jax.nn.relu(WeightNormDense(width)(hidden))
             hidden = GaussianNoise(self.hidden_noise)(features, train)
+        if self.minibatch is not None:
+            hidden = self.minibatch()(hidden)
         outputs = WeightNormDense(self.classes or 1, train_scale=True)(hidden)
         if self.classes is None:
             return Critique(logits=outputs[:, 0], features=features)
@@ -56,6 +62,7 @@ class Discriminator(nn.Module):
 def make(
     image_shape: tuple[int, int, int],
     classes: int | None,
+    layers: Mapping[str, Callable[..., Any]],
     latent_size: int = 100,
     generator_layers: tuple[int, ...] = (500, 500),
     discriminator_layers: tuple[int, ...] = (1000, 500, 250, 250, 250),
@@ -67,6 +74,7 @@ def make(
     Args:
       image_shape: height, width, channels.
       classes: K for the semi-supervised discriminator, None for the ordinary one with a single logit.
+      layers: what techniques put into the networks, by place.
       latent_size: numbers in a latent, drawn from U[0, 1].
       generator_layers: widths of the generator's hidden layers.
       discriminator_layers: widths of the discriminator's hidden layers.
@@ -75,34 +83,23 @@ def make(
 
     Raises UserError naming the hyper-parameter that is off.
     """
-    _require("latent_size", latent_size, "a whole number from 1 to a million", _is_width)
-    _require(
-        "generator_layers", generator_layers, "widths from 1 to a million", lambda widths: all(map(_is_width, widths))
-    )
-    _require(
-        "discriminator_layers",
-        discriminator_layers,
-        "at least one width, from 1 to a million",
-        lambda widths: len(widths) > 0 and all(map(_is_width, widths)),
-    )
+    require("latent_size", latent_size, "a whole number from 1 to a million", is_width)
+    require_widths("generator_layers", generator_layers)
+    require_widths("discriminator_layers", discriminator_layers)
+    require("discriminator_layers", discriminator_layers, "at least one width", len)
     for name, std in (("input_noise", input_noise), ("hidden_noise", hidden_noise)):
-        _require(name, std, "a standard deviation, 0 or more", lambda std: 0 <= std < 1e38)
+        require(name, std, "a standard deviation, 0 or more", lambda std: 0 <= std < 1e38)
 
     def sample_latents(key: Key, count: int) -> Array:
         return jax.random.uniform(key, (count, latent_size))
 
+    generator = Generator(tuple(generator_layers), image_shape, layers.get("generator_norm", ShiftBatchNorm))
+    discriminator = Discriminator(
+        tuple(discriminator_layers), input_noise, hidden_noise, classes, layers.get("discriminator_features")
+    )
     return Networks(
-        generator=network(Generator(tuple(generator_layers), image_shape)),
-        discriminator=network(Discriminator(tuple(discriminator_layers), input_noise, hidden_noise, classes)),
+        generator=network(layers.get("generator", lambda module: module)(generator)),
+        discriminator=network(discriminator),
         sample_latents=sample_latents,
         image_range=(0.0, 1.0),
     )
-
-
-def _is_width(value: Any) -> bool:
-    return isinstance(value, int) and 1 <= value <= 1_000_000
-
-
-def _require(name: str, value: Any, expected: str, holds: Callable[[Any], bool]) -> None:
-    if not holds(value):
-        raise UserError(f"config.networks.{name} is {value}, expected {expected}: set --config.networks.{name}=...")

@@ -1,116 +1,175 @@
-"""Pictures over many runs."""
+"""Curves over many runs, one line and band a group, as PNG files in memory."""
 
+import io
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from igan.reporting.tables import PAPER_ERRORS, PAPER_TEST_EXAMPLES, Cell, Evaluation, mean_and_std
+from igan.reporting.ablation import display_name
+from igan.reporting.paper import ABLATION, SEMI_SUPERVISED
+from igan.reporting.pooling import Curve, Group, binned_curve, mean_curve, titles
+from igan.reporting.tables import in_percent
 
 # Okabe and Ito's colours: told apart by colour-blind readers too. Black and yellow left out.
 COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-
-Curve = list[tuple[int, float, float]]  # (step, mean, std) with 0 for the std of a single replica.
-
-
-def mean_curve(cell: Cell, raw: bool = False) -> Curve:
-    """Returns (step, mean, sample std) of the test errors over all replicas, at the steps that all pooled runs have."""
-    per_run = [
-        {evaluation.step: values for evaluation in run.curve if (values := _values(evaluation, raw))}
-        for run in cell.runs
-    ]
-    common = set.intersection(*(set(by_step) for by_step in per_run))
-    curve = []
-    for step in sorted(common):
-        mean, std = mean_and_std([value for by_step in per_run for value in by_step[step]])
-        curve.append((step, mean, std or 0.0))
-    return curve
+STYLES = ("-", "-.", ":")  # The next style where the colours are used up.
+RAW_UP_TO_GROUPS = 4  # More groups than that would hide one another behind twice as many lines.
+LOG_FROM_RATIO = 8.0  # Errors that fall to less than an eighth are drawn on a logarithmic axis.
+LEGEND_INSIDE_UP_TO = 7
+DPI = 150
 
 
-def _values(evaluation: Evaluation, raw: bool) -> tuple[float, ...]:
-    return evaluation.errors_raw if raw else evaluation.errors
+def plot_test_errors(dataset: str, groups: Sequence[Group]) -> tuple[bytes | None, list[str]]:
+    """Returns a PNG of test errors against updates, and the titles of groups that have errors but nothing to draw.
 
-
-def plot_test_errors(cells: Sequence[Cell], path: Path) -> list[int]:
-    """Writes a PNG of test errors against steps: a line and a band (± std over replicas) per number of labels.
-
-    Solid lines are averaged parameters, dashed ones raw parameters; diamonds at the right edge are the paper's (full
-    MNIST only). Returns the numbers of labels that had nothing to draw; without any curve at all no file is written.
+    Solid lines are averaged parameters, dashed ones raw parameters (of a few groups only); bands are ± std over
+    replicas; diamonds at the right edge are the paper's. None without a single curve.
     """
-    curves = {cell.labels: (mean_curve(cell), mean_curve(cell, raw=True)) for cell in cells}
-    empty = [labels for labels, (averaged, raw) in curves.items() if not averaged and not raw]
-    if len(empty) == len(curves):
-        return empty
-    first = cells[0].runs[0]
-    figure = Figure(figsize=(9.0, 5.4), dpi=150, layout="constrained")
+    all_titles = titles(groups)
+    classified = [place for place, group in enumerate(groups) if group.errors]
+    percent = in_percent(dataset)
+    drawn, empty = [], []
+    for place in classified:
+        group = groups[place]
+        scale = 100 / group.test_examples if percent else 1.0
+        averaged = _scaled(mean_curve(group, "test_errors"), scale)
+        raw = _scaled(mean_curve(group, "test_errors_raw"), scale) if len(classified) <= RAW_UP_TO_GROUPS else []
+        if averaged or raw:
+            drawn.append((place, averaged, raw))
+        else:
+            empty.append(all_titles[place])
+    if not drawn:
+        return None, empty
+    figure = Figure(figsize=(7.8, 4.6), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     handles = []
-    for index, cell in enumerate(cells):
-        color = COLORS[index % len(COLORS)]
-        averaged, raw = curves[cell.labels]
-        _draw(axes, averaged, color, "-", band=True)
-        _draw(axes, raw, color, "--", band=False)
-        state = "" if cell.finished else ", unfinished"
-        handles.append(Line2D([], [], color=color, lw=2, label=f"{cell.labels} labels (n = {cell.replicas}{state})"))
-    handles.append(Line2D([], [], color="0.3", lw=2, label="averaged parameters (band: ± std)"))
-    handles.append(Line2D([], [], color="0.3", lw=1.1, ls="--", label="raw parameters"))
-    if first.test_examples == PAPER_TEST_EXAMPLES and _draw_paper(axes, cells):
+    means = [mean for _, averaged, raw in drawn for _, mean, _ in (*averaged, *raw)]
+    # On a logarithmic axis half an error stands for none.
+    floor = 0.5 * (100 / max(groups[place].test_examples for place, _, _ in drawn) if percent else 1.0)
+    is_log = max(means) > LOG_FROM_RATIO * max(min(means), floor)
+    for place, averaged, raw in drawn:
+        color, style = _look(place)
+        _draw(axes, averaged, color, style, band=True, floor=floor if is_log else None)
+        _draw(axes, raw, color, "--", band=False, floor=floor if is_log else None)
+        n = f"n = {groups[place].replicas}{'' if groups[place].finished else ', unfinished'}"
+        handles.append(Line2D([], [], color=color, ls=style, lw=2, label=f"{all_titles[place]} ({n})"))
+    if any(raw for _, _, raw in drawn):
+        handles.append(Line2D([], [], color="0.3", lw=2, label="averaged parameters (band: ± std)"))
+        handles.append(Line2D([], [], color="0.3", lw=1.1, ls="--", label="raw parameters"))
+    if _draw_paper(axes, dataset, groups, [place for place, _, _ in drawn]):
         handles.append(Line2D([], [], color="0.3", marker="D", ls="", ms=6, label="paper, after training"))
-    _label_axes(axes, first.dataset, first.test_examples)
-    axes.legend(handles=handles, loc="upper right", fontsize=9, framealpha=0.9)
-    figure.savefig(path, format="png")
-    return empty
+    _label_steps(axes)
+    _label_errors(axes, groups[classified[0]].test_examples, percent, is_log)
+    _legend(axes, handles)
+    return _png(figure), empty
 
 
-def _draw(axes: Axes, curve: Curve, color: str, style: str, band: bool) -> None:
+def plot_score(name: str, groups: Sequence[Group]) -> bytes | None:
+    """Returns a PNG of a score against updates, logged as `scores/<name>` while training; None without any."""
+    return _panel(display_name(name), [mean_curve(group, f"scores/{name}") for group in groups], groups)
+
+
+def plot_loss(name: str, groups: Sequence[Group]) -> bytes | None:
+    """Returns a PNG of a metric of the players (`d/<name>` or `g/<name>`) against updates; None without any."""
+    return _panel(name, [binned_curve(group, name) for group in groups], groups)
+
+
+def _panel(title: str, curves: Sequence[Curve], groups: Sequence[Group]) -> bytes | None:
+    if not any(curves):
+        return None
+    figure = Figure(figsize=(5.4, 3.5), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    handles = []
+    for place, (curve, label) in enumerate(zip(curves, titles(groups), strict=True)):
+        if curve:
+            color, style = _look(place)
+            _draw(axes, curve, color, style, band=True)
+            handles.append(Line2D([], [], color=color, ls=style, lw=2, label=label))
+    axes.set_ylabel(title)
+    _label_steps(axes)
+    _legend(axes, handles)
+    return _png(figure)
+
+
+def _look(place: int) -> tuple[str, str]:
+    return COLORS[place % len(COLORS)], STYLES[place // len(COLORS) % len(STYLES)]
+
+
+def _scaled(curve: Curve, scale: float) -> Curve:
+    return [(step, scale * mean, scale * std) for step, mean, std in curve]
+
+
+def _draw(axes: Axes, curve: Curve, color: str, style: str, band: bool, floor: float | None = None) -> None:
     if not curve:
         return
-    steps = [step for step, _, _ in curve]
-    # On a logarithmic axis half an error stands for none.
-    means = [max(mean, 0.5) for _, mean, _ in curve]
+    steps, means, stds = (np.array(column) for column in zip(*curve, strict=True))
+    low, high = means - stds, means + stds
+    if floor is not None:
+        means, low, high = (np.maximum(values, floor) for values in (means, low, high))
     marker = "o" if len(curve) == 1 else ""
-    axes.plot(steps, means, style, color=color, lw=2 if band else 1.1, alpha=1 if band else 0.8, marker=marker, ms=4)
-    if band:
-        low = [max(mean - std, 0.5) for _, mean, std in curve]
-        high = [max(mean + std, 0.5) for _, mean, std in curve]
+    axes.plot(steps, means, style, color=color, lw=1.8 if band else 1.1, alpha=1 if band else 0.8, marker=marker, ms=4)
+    if band and stds.any():
         axes.fill_between(steps, low, high, color=color, alpha=0.18, lw=0)
 
 
-def _draw_paper(axes: Axes, cells: Sequence[Cell]) -> bool:
-    """Marks the paper's results at the right edge; returns whether there were any for these cells."""
+def _draw_paper(axes: Axes, dataset: str, groups: Sequence[Group], places: Sequence[int]) -> bool:
+    """Marks the paper's results at the right edge; returns whether there were any for these groups."""
+    published = SEMI_SUPERVISED[dataset].errors if dataset in SEMI_SUPERVISED else {}
     drawn = False
-    for index, cell in enumerate(cells):
-        if cell.labels in PAPER_ERRORS:
-            color = COLORS[index % len(COLORS)]
+    for place in places:
+        group = groups[place]
+        if group.labels in published and group.variant not in ABLATION:
             # x in fractions of the axis, y in errors.
             axes.plot(
-                1.0, PAPER_ERRORS[cell.labels][0], "D", color=color, ms=7, mec="white", clip_on=False, zorder=5,
+                1.0, published[group.labels][0], "D", color=_look(place)[0], ms=7, mec="white", clip_on=False, zorder=5,
                 transform=axes.get_yaxis_transform(),
             )  # fmt: skip
             drawn = True
     return drawn
 
 
-def _label_axes(axes: Axes, dataset: str, test_examples: int) -> None:
-    data = "full MNIST" if dataset == "mnist" else "5,000 embedded digits, not comparable with the paper"
-    axes.set_title(f"Semi-supervised MNIST: test error during training ({data})", fontsize=11)
-    axes.set_yscale("log")
-    axes.set_xlabel("training step (updates)")
-    axes.set_ylabel(f"incorrect test digits (of {test_examples:,})")
+def _label_steps(axes: Axes) -> None:
+    axes.set_xlabel("training updates")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda errors, _: f"{errors:,.4g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.grid(True, which="major", alpha=0.3)
     axes.margins(x=0.01)
-    share = 100.0 / test_examples
-    right = axes.secondary_yaxis("right", functions=(partial(np.multiply, share), partial(np.multiply, 1 / share)))
-    right.set_ylabel("test error (%)")
-    right.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    right.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:.3g}"))
-    right.yaxis.set_minor_formatter(NullFormatter())
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _label_errors(axes: Axes, test_examples: int, percent: bool, is_log: bool) -> None:
+    axes.set_ylabel("test error (%)" if percent else f"incorrect test examples (of {test_examples:,})")
+    if is_log:
+        axes.set_yscale("log")
+        _log_ticks(axes)
+    if not percent:
+        share = 100.0 / test_examples
+        right = axes.secondary_yaxis("right", functions=(partial(np.multiply, share), partial(np.multiply, 1 / share)))
+        right.set_ylabel("test error (%)")
+        if is_log:
+            _log_ticks(right)
+
+
+def _log_ticks(axes: Any) -> None:
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _legend(axes: Axes, handles: list[Line2D]) -> None:
+    if len(handles) <= LEGEND_INSIDE_UP_TO:
+        axes.legend(handles=handles, loc="best", fontsize=8.5, framealpha=0.85)
+    else:
+        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8, frameon=False)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

@@ -9,6 +9,7 @@ loss of semi-supervised learning (Salimans et al. 2016, section 5), so `semi_sup
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import entr
 
 from igan.technique import State, Technique
 from igan.types import Array, Metrics, View
@@ -16,16 +17,30 @@ from igan.types import Array, Metrics, View
 
 def make() -> Technique:
     """Returns the minimax objective of both players."""
-    return Technique(discriminator_loss=discriminator_loss, generator_loss=generator_loss)
+    return Technique(
+        discriminator_loss=discriminator_loss, generator_loss=generator_loss, reads_targets=frozenset({"real"})
+    )
 
 
 def discriminator_loss(state: State, view: View) -> tuple[Array, Metrics]:
-    """-E log D(x) - E log(1 - D(G(z)))."""
-    real = jnp.mean(jax.nn.softplus(-view.real.logits))
-    fake = jnp.mean(jax.nn.softplus(view.fake.logits))
+    """KL(target || D(x)) - E log(1 - D(G(z))); with the target 1 the first part is -E log D(x)."""
+    real = divergence(view.real.logits, view.targets.real)
+    fake = divergence(view.fake.logits, 0.0)
     return real + fake, {"real": real, "fake": fake}
 
 
 def generator_loss(state: State, view: View) -> tuple[Array, Metrics]:
     """E log(1 - D(G(z)))."""
     return -jnp.mean(jax.nn.softplus(view.fake.logits)), {}
+
+
+def divergence(logits: Array, target: float) -> Array:
+    """Returns E KL(target || sigmoid(logits)): the cross-entropy without the entropy of the target itself.
+
+    >>> divergence(jnp.array([0.0]), 0.5)
+    Array(0., dtype=float32)
+    """
+    entropy = entr(target) + entr(1 - target)
+    # Two softplus, because `softplus(logits) - target * logits` cancels where the logits are large.
+    cross_entropy = target * jax.nn.softplus(-logits) + (1 - target) * jax.nn.softplus(logits)
+    return jnp.mean(cross_entropy) - entropy

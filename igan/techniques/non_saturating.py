@@ -3,9 +3,6 @@
 Same fixed point as `minimax`, same discriminator, but the generator's gradient does not vanish while it is losing.
 """
 
-import jax
-import jax.numpy as jnp
-
 from igan.technique import State, Technique
 from igan.techniques import minimax
 from igan.types import Array, Metrics, View
@@ -13,9 +10,13 @@ from igan.types import Array, Metrics, View
 
 def make() -> Technique:
     """Returns the non-saturating objective of both players."""
-    return Technique(discriminator_loss=minimax.discriminator_loss, generator_loss=generator_loss)
+    return Technique(
+        discriminator_loss=minimax.discriminator_loss,
+        generator_loss=generator_loss,
+        reads_targets=frozenset({"real", "generator"}),
+    )
 
 
 def generator_loss(state: State, view: View) -> tuple[Array, Metrics]:
-    """-E log D(G(z))."""
-    return jnp.mean(jax.nn.softplus(-view.fake.logits)), {}
+    """KL(target || D(G(z))); with the target 1 this is -E log D(G(z))."""
+    return minimax.divergence(view.fake.logits, view.targets.generator), {}

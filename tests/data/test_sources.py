@@ -1,75 +1,12 @@
-import io
-import json
 import os
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from igan.data import load, tfds_source
 from igan.errors import UserError
-
-CLASSES, SIDE = 3, 6
-
-
-def draw_examples(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    images = generator.integers(0, 256, (count, SIDE, SIDE, 1), dtype=np.uint8)
-    return images, generator.integers(0, CLASSES, count, dtype=np.int32)
-
-
-TRAIN, TEST = draw_examples(23, seed=1), draw_examples(9, seed=2)
-
-
-def serialize(image: np.ndarray, label: int) -> bytes:
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    png = io.BytesIO()
-    Image.fromarray(image[..., 0]).save(png, "png")
-    example = tf_example_pb2.Example()  # pyright: ignore[reportAttributeAccessIssue]
-    example.features.feature["image"].bytes_list.value.append(png.getvalue())
-    example.features.feature["label"].int64_list.value.append(label)
-    return example.SerializeToString()
-
-
-def write_records(path: Path, records: list[bytes]) -> None:
-    if ".tfrecord" in path.name:
-        path.write_bytes(b"".join(struct.pack("<Q4x", len(record)) + record + bytes(4) for record in records))
-        return
-    from array_record.python.array_record_module import ArrayRecordWriter
-
-    writer = ArrayRecordWriter(str(path), "group_size:1")
-    for record in records:
-        writer.write(record)
-    writer.close()
-
-
-def prepare(directory: Path, name: str = "mnist", file_format: str = "array_record") -> Path:
-    """Writes a small data set the way tensorflow-datasets lays it out; returns the folder of its version."""
-    folder = directory / name / "3.0.1"
-    folder.mkdir(parents=True)
-    splits = []
-    for split, (images, labels) in (("train", TRAIN), ("test", TEST)):
-        records = [serialize(image, int(label)) for image, label in zip(images, labels, strict=True)]
-        write_records(folder / f"{name}-{split}.{file_format}-00000-of-00001", records)
-        template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
-        splits.append({"filepathTemplate": template, "name": split, "shardLengths": [str(len(records))]})
-    information = {"fileFormat": file_format, "name": name, "version": "3.0.1", "splits": splits}
-    (folder / "dataset_info.json").write_text(json.dumps(information))
-    package = "tensorflow_datasets.core.features."
-    shape = {"dimensions": [str(SIDE), str(SIDE), "1"]}
-    features = {
-        "image": {"image": {"dtype": "uint8", "shape": shape}, "pythonClassName": package + "image_feature.Image"},
-        "label": {
-            "classLabel": {"numClasses": str(CLASSES)},
-            "pythonClassName": package + "class_label_feature.ClassLabel",
-        },
-    }
-    root = {"featuresDict": {"features": features}, "pythonClassName": package + "features_dict.FeaturesDict"}
-    (folder / "features.json").write_text(json.dumps(root))
-    return folder
+from tests.data.prepared import CLASSES, TEST, TRAIN, prepare, serialize, serialize_all, write_records
 
 
 @pytest.fixture(autouse=True)
@@ -291,4 +228,47 @@ def test_what_cannot_be_had_is_refused_in_words(tmp_path, name, source, message)
     prepare(tmp_path)
     with pytest.raises(UserError) as caught:
         load(name, source, str(tmp_path))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_svhn_is_read_without_its_split_extra(tmp_path):
+    generator = np.random.default_rng(4)
+    train, test = (
+        (generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8), np.arange(count, dtype=np.int32) % 10)
+        for count in (20, 10)
+    )
+    contents = {"train": serialize_all(train), "test": serialize_all(test), "extra": serialize_all(test)}
+    folder = prepare(tmp_path, "svhn_cropped", contents=contents, shape=(32, 32, 3), classes=10)
+    (folder / "svhn_cropped-extra.array_record-00000-of-00001").unlink()
+    dataset = load("svhn_cropped", "auto", str(tmp_path))
+    for read, written in zip(dataset[1:5], (*train, *test), strict=True):
+        np.testing.assert_array_equal(read, written)
+    assert (dataset.name, dataset.classes) == ("svhn_cropped", 10)
+
+
+def test_prepared_data_are_not_resized_in_memory(tmp_path):
+    prepare(tmp_path, "fashion_mnist")
+    with pytest.raises(UserError, match=r"image_size=32 but the images of fashion_mnist are 6x6"):
+        load("fashion_mnist", "tfds", str(tmp_path), image_size=32, crop="center")
+    assert_is_the_small_set(load("fashion_mnist", "tfds", str(tmp_path), image_size=6))
+    with pytest.raises(UserError, match=r"--config\.data\.image_size=0"):
+        load("mnist", "embedded", "", image_size=32)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop": "centre", "image_size": 6}, "data.crop='centre' is unknown. Did you mean 'center'?"),
+        ({"corrupt": "ignore"}, "data.corrupt='ignore' is unknown"),
+        ({"image_size": -1}, "data.image_size=-1"),
+        ({"crop": "center"}, "set --config.data.image_size=32"),
+        ({"crop": "random", "image_size": 6}, "--config.data.stream=True"),
+        ({"source": "folder"}, "--config.data.name=folder:/path/to/images"),
+        ({"name": "folder:"}, "--config.data.name=folder:/path/to/images"),
+        ({"name": "folder:/tmp", "source": "tfds"}, "is an image folder"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(UserError) as caught:
+        load(**{"name": "mnist", "source": "auto", "directory": ""} | options)
     assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -16,7 +16,7 @@ QUIET = {"input_noise": 0.0, "hidden_noise": 0.0}
 
 
 def load(image_shape=(28, 28, 1), classes: int | None = 10, **settings):
-    return models.load({"name": "fully_connected", **settings}, image_shape, classes)
+    return models.load({"name": "fully_connected", **settings}, image_shape, classes, layers={})
 
 
 def shapes(network, *inputs_shape):
@@ -204,7 +204,7 @@ def test_known_families_are_the_files_that_make_networks():
         assert models.defaults(name)["name"] == name
 
 
-@pytest.mark.parametrize("call", [models.defaults, lambda name: models.load({"name": name}, (28, 28, 1), 10)])
+@pytest.mark.parametrize("call", [models.defaults, lambda name: models.load({"name": name}, (28, 28, 1), 10, {})])
 def test_an_unknown_family_is_one_line_that_suggests_the_right_one(call):
     with pytest.raises(UserError, match=r"unknown networks\.name 'fuly_connected'.*'fully_connected'") as error:
         call("fuly_connected")

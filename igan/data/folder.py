@@ -1,0 +1,252 @@
+"""Image folders: one sub-folder a class, split into training and test images, read into memory or one by one.
+
+    flowers/daisy/1.jpg, flowers/daisy/old/2.PNG, flowers/rose/1.jpg     every tenth image of a class is for testing
+    flowers/train/daisy/..., flowers/test/daisy/...                      split by hand ('val' is as good as 'test')
+    faces/1.jpg, faces/2.jpg                                             one class
+
+Classes are numbered in the order of their sorted names. Images at any depth below a class folder belong to it; hidden
+files and files without the suffix of an image do not count; symbolic links are followed.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import psutil
+
+from igan.data.dataset import Dataset, Records
+from igan.data.decoding import THREADS, Header, Unreadable, decode, read_header
+from igan.data.progress import progress_bar
+from igan.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
+HELD_OUT = 10  # of a folder without a split of its own, every image of a class whose number this divides is for testing
+MEMORY_SHARE = 0.5  # of the free memory: decoded images may take this much
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Folder(NamedTuple):
+    """The images of a folder: paths, sorted within each class, and their labels, int32."""
+
+    path: str
+    classes: list[str]
+    train: list[str]
+    train_labels: np.ndarray
+    test: list[str]
+    test_labels: np.ndarray
+
+    @property
+    def name(self) -> str:
+        return f"folder:{Path(self.path).name}"
+
+    @property
+    def origin(self) -> str:
+        return (
+            f"{self.path} ({len(self.train):,} train / {len(self.test):,} test images, {len(self.classes):,} classes)"
+        )
+
+
+def scan(path: str) -> Folder:
+    """Finds the images of a folder and their classes. Opens none of them.
+
+    Raises:
+      UserError: the folder, or one below it, cannot be read; there are no images; a class has none; the classes of the
+        two splits differ; images lie beside the class folders.
+
+    Example: `scan("flowers").classes` is ["daisy", "rose"].
+    """
+    path = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 (a link keeps its name; see sources)
+    folders, images = _list(path)
+    test = next((split for split in ("test", "val") if split in folders), None)
+    if "train" not in folders or test is None:
+        classes = _classes(path, folders, images)
+        everything = [(label, file) for label, files in enumerate(classes.values()) for file in _split(files, False)]
+        held_out = [(label, file) for label, files in enumerate(classes.values()) for file in _split(files, True)]
+        return _folder(path, list(classes), everything, held_out)
+    splits = [_classes(folders[split], *_list(folders[split])) for split in ("train", test)]
+    if splits[0].keys() != splits[1].keys():
+        (only, *_) = sorted(splits[0].keys() ^ splits[1].keys())
+        there, missing = ("train", test) if only in splits[0] else (test, "train")
+        raise UserError(
+            f"{path}: the class '{only or 'without a folder'}' of {there} is missing in {missing}: "
+            "both need the same class folders"
+        )
+    pairs = [[(label, file) for label, files in enumerate(split.values()) for file in files] for split in splits]
+    return _folder(path, list(splits[0]), *pairs)
+
+
+def records(path: str) -> Records:
+    """Returns random access to the training images of a folder, for streaming; errors as for `scan`."""
+    found = scan(path)
+    return Records(
+        name=found.name,
+        size=len(found.train),
+        classes=len(found.classes),
+        channels=None,
+        origin=found.origin,
+        read=lambda index: (int(found.train_labels[index]), found.train[index]),
+        describe=lambda index: found.train[index],
+    )
+
+
+def load(path: str, image_size: int, crop: str, corrupt: str) -> Dataset:
+    """Reads an image folder into memory.
+
+    Args:
+      path: the folder, as `scan` reads it.
+      image_size: side of the images in pixels; 0 for images as they are, which must be of one size.
+      crop: "none", or "center" to resize and crop to `image_size`.
+      corrupt: "error", or "skip" to leave out what cannot be read.
+
+    Returns:
+      the data set, of one channel if all of its images are grey and of three otherwise.
+
+    Raises:
+      UserError: as `scan`; images of different sizes; unreadable images; more than half of the free memory needed.
+    """
+    found = scan(path)
+    files = found.train + found.test
+    unreadable = Unreadable(corrupt, len(files))
+    headers = _for_each(f"Looking at {found.name}", lambda file: _attempt(read_header, file, unreadable), files)
+    known = [(file, header) for file, header in zip(files, headers, strict=True) if header is not None]
+    shape = common_shape(known, image_size, crop)
+    _check_memory(found, len(files), shape)
+
+    images, readable = np.empty((len(files), *shape), np.uint8), np.zeros(len(files), bool)
+
+    def fill(index: int) -> None:
+        def read(file: str) -> None:
+            images[index] = decode(file, shape[-1], image_size, crop)
+            readable[index] = True
+
+        if headers[index] is not None:
+            _attempt(read, files[index], unreadable)
+
+    _for_each(f"Decoding {found.name}", fill, range(len(files)))
+    labels = np.concatenate([found.train_labels, found.test_labels])
+    train = np.arange(len(files)) < len(found.train)
+    counts = np.bincount(labels[train & readable], minlength=len(found.classes))
+    if (empty := int(counts.argmin())) >= 0 and counts[empty] == 0:
+        raise UserError(f"{found.path}: no training image of class '{found.classes[empty]}' can be read")
+    if readable.all():
+        parts = np.split(images, [len(found.train)])  # views: no second copy in memory
+    else:
+        parts = [images[readable & train], images[readable & ~train]]
+    return Dataset(
+        name=found.name,
+        train_images=parts[0],
+        train_labels=labels[train & readable],
+        test_images=parts[1],
+        test_labels=labels[~train & readable],
+        classes=len(found.classes),
+        origin=found.origin,
+        notice=unreadable.notice(),
+    )
+
+
+def common_shape(headers: Iterable[tuple[str, Header]], image_size: int, crop: str) -> tuple[int, int, int]:
+    """Returns the shape (height, width, channels) that the named images have in common once they are cropped.
+
+    Raises:
+      UserError: they are of different sizes, or not of the size asked for, and are not to be cropped.
+    """
+    headers = list(headers)
+    channels = 1 if all(header.grey for _, header in headers) else 3
+    if crop != "none":
+        return image_size, image_size, channels
+    first, (height, width, _) = headers[0]
+    if image_size:
+        height, width = image_size, image_size
+    for name, header in headers:
+        if (header.height, header.width) != (height, width):
+            raise wrong_size(name, (header.height, header.width), first, (height, width), image_size)
+    return height, width, channels
+
+
+def wrong_size(name: str, size: tuple[int, int], other: str, expected: tuple[int, int], image_size: int) -> UserError:
+    """Returns the error about an image of another size (height, width) than `other`, or than `image_size`."""
+    return UserError(
+        f"{name} is {size[1]}x{size[0]} pixels but {'--config.data.image_size' if image_size else other} is "
+        f"{expected[1]}x{expected[0]}: set --config.data.image_size={image_size or 32} --config.data.crop=center"
+    )
+
+
+def _list(folder: str) -> tuple[dict[str, str], list[str]]:
+    """Returns the sub-folders, name -> path, and the paths of the images right inside a folder, both sorted."""
+    try:
+        with os.scandir(folder) as scanned:
+            entries = sorted((entry for entry in scanned if entry.name[0] != "."), key=lambda entry: entry.name)
+        folders = {entry.name: entry.path for entry in entries if entry.is_dir()}
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror}): correct --config.data.name") from error
+    images = [entry.path for entry in entries if entry.name not in folders and entry.name.lower().endswith(SUFFIXES)]
+    return folders, images
+
+
+def _classes(path: str, folders: dict[str, str], images: list[str]) -> dict[str, list[str]]:
+    """Returns the images of each class, both sorted; the one class of a folder without sub-folders is called ''."""
+    if folders and images:
+        raise UserError(f"{images[0]} lies beside class folders: move the images of {path} into the folder of a class")
+    classes = {name: sorted(_below(folder, ())) for name, folder in folders.items()} or {"": images}
+    if not any(classes.values()):
+        raise UserError(f"{path} holds no images ({', '.join(SUFFIXES)}): correct --config.data.name")
+    for name, files in classes.items():
+        if not files:
+            raise UserError(f"the class folder {folders[name]} holds no images: fill or remove it")
+    return classes
+
+
+def _below(folder: str, above: tuple[str, ...]) -> list[str]:
+    """Returns the images of a folder at any depth; `above` holds the real paths of the folders it lies in."""
+    real = os.path.realpath(folder)
+    if real in above:  # a link to a folder around it
+        return []
+    folders, images = _list(folder)
+    return images + [image for inner in folders.values() for image in _below(inner, (*above, real))]
+
+
+def _split(files: list[str], held_out: bool) -> list[str]:
+    return [file for number, file in enumerate(files, start=1) if (number % HELD_OUT == 0) == held_out]
+
+
+def _folder(path: str, classes: list[str], train: list[tuple[int, str]], test: list[tuple[int, str]]) -> Folder:
+    columns = []
+    for pairs in (train, test):
+        columns += [[file for _, file in pairs], np.array([label for label, _ in pairs], np.int32)]
+    return Folder(path, classes, *columns)
+
+
+def _attempt(function: Callable[[str], Result], file: str, unreadable: Unreadable) -> Result | None:
+    try:
+        return function(file)
+    except Exception as error:  # image decoders raise much besides OSError
+        unreadable.report(file, error)
+    return None
+
+
+def _for_each(description: str, function: Callable[[Item], Result], items: list[Item] | range) -> list[Result]:
+    """Returns the results for all items, in their order; the first exception stops everything."""
+    with progress_bar() as bar, ThreadPoolExecutor(THREADS) as pool:
+        try:
+            return list(bar.track(pool.map(function, items), total=len(items), description=description))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _check_memory(found: Folder, count: int, shape: tuple[int, int, int]) -> None:
+    needed, free = count * int(np.prod(shape)), _free_memory()
+    if needed > MEMORY_SHARE * free:
+        raise UserError(
+            f"{found.name} takes {needed / 2**30:.1f} GiB decoded, more than half of the {free / 2**30:.1f} GiB of "
+            "free memory: use --config.data.stream=True, or a smaller --config.data.image_size"
+        )
+
+
+def _free_memory() -> int:
+    return psutil.virtual_memory().available

@@ -1,0 +1,125 @@
+"""Convolutions of the paper's networks, and the transposed one that doubles an image's sides in its generators."""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from igan.types import Array
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+TRANSPOSED_KERNEL = 5
+
+
+class TransposedConv(nn.Module):
+    """A transposed convolution without bias, for a normalisation layer to follow; see `conv_transpose`.
+
+    Attributes:
+      features: output channels.
+      std: the kernel is drawn from N(0, std^2).
+      dtype: in which it is computed; the kernel stays float32.
+
+    Example: `TransposedConv(128, std=0.05)(activations)` takes [n, 8, 8, 256] to [n, 16, 16, 128].
+    """
+
+    features: int
+    std: float
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        shape = (TRANSPOSED_KERNEL, TRANSPOSED_KERNEL, inputs.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.normal(self.std), shape)
+        return conv_transpose(inputs.astype(self.dtype), kernel.astype(self.dtype))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv(images: Array, kernel: Array, stride: int, padding: int) -> Array:
+    """Returns the convolution of images [n, h, w, c] with a kernel [k, k, c, features].
+
+    With a gradient of its own on a CPU, where XLA's takes twice as long.
+
+    Args:
+      stride: of the places where it is evaluated.
+      padding: zeros on each side of the images.
+
+    >>> conv(jnp.ones((1, 4, 4, 3)), jnp.ones((3, 3, 3, 8)), stride=2, padding=1).shape
+    (1, 2, 2, 8)
+    """
+    return _conv(images, kernel, stride, padding)
+
+
+def _conv(images: Array, kernel: Array, stride: int, padding: int) -> Array:
+    pads = [(padding, padding)] * 2
+    return jax.lax.conv_general_dilated(images, kernel, (stride, stride), pads, dimension_numbers=LAYOUT)
+
+
+def _forward(images: Array, kernel: Array, stride: int, padding: int) -> tuple[Array, tuple[Array, Array]]:
+    return _conv(images, kernel, stride, padding), (images, kernel)
+
+
+def _backward(stride: int, padding: int, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    def as_xla_does(images: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
+        return jax.vjp(lambda images, kernel: _conv(images, kernel, stride, padding), images, kernel)[1](gradient)
+
+    def on_cpu(images: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
+        of_images = _images_gradient(gradient, kernel, images.shape[1:3], stride, padding)
+        return of_images, _kernel_gradient(images, gradient, kernel.shape[0], stride, padding)
+
+    return jax.lax.platform_dependent(*saved, gradient, cpu=on_cpu, default=as_xla_does)
+
+
+conv.defvjp(_forward, _backward)
+
+
+def _images_gradient(gradient: Array, kernel: Array, sides: tuple[int, ...], stride: int, padding: int) -> Array:
+    """Returns the gradient of the images: the convolution of a dilated gradient with the mirrored kernel.
+
+    The barrier keeps the mirrored kernel an array of its own. Folded into the convolution, as XLA would, it may miss
+    XLA's fast convolution, which takes half the time.
+    """
+    mirrored = jax.lax.optimization_barrier(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+    size, pads = kernel.shape[0], []
+    for side, places in zip(sides, gradient.shape[1:3], strict=True):
+        low = size - 1 - padding
+        pads.append((low, side + size - 1 - low - (stride * (places - 1) + 1)))
+    return jax.lax.conv_general_dilated(
+        gradient, mirrored, (1, 1), pads, lhs_dilation=(stride, stride), dimension_numbers=LAYOUT
+    )
+
+
+def _kernel_gradient(images: Array, gradient: Array, size: int, stride: int, padding: int) -> Array:
+    """Returns the gradient of the kernel, one matrix product for each of its taps: half the time of XLA's on a CPU."""
+    padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    height, width = (stride * (side - 1) + 1 for side in gradient.shape[1:3])
+    rows = gradient.reshape(-1, gradient.shape[-1])
+
+    def tap(row: int, column: int) -> Array:
+        seen = padded[:, row : row + height : stride, column : column + width : stride]
+        return seen.reshape(-1, images.shape[-1]).T @ rows
+
+    return jnp.stack([jnp.stack([tap(row, column) for column in range(size)]) for row in range(size)])
+
+
+def conv_transpose(images: Array, kernel: Array) -> Array:
+    """Returns the transpose of the 5 x 5 convolution with stride 2 and 2 pixels of zeros around, kernel mirrored.
+
+    An output pixel at an even place sees other taps of the kernel than one at an odd place. So this is one 3 x 3
+    convolution with a set of output channels for each of the four kinds of place, and interleaving. Convolving a
+    dilated image instead is no faster, and XLA's gradient of its kernel takes 30 times as long on a CPU.
+
+    Args:
+      images: [n, height, width, channels].
+      kernel: [5, 5, channels, features].
+
+    Returns: [n, 2 height, 2 width, features].
+    """
+    count, height, width, channels = images.shape
+    features = kernel.shape[-1]
+    # Place 2 m + r gets tap 2 d + 2 - r from input m + d: after a zero in front, taps 2 (d + 1) + 1 - r.
+    taps = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(3, 2, 3, 2, channels, features)
+    taps = jnp.flip(taps, (1, 3)).transpose(0, 2, 4, 1, 3, 5).reshape(3, 3, channels, 4 * features)
+    kinds = jnp.reshape(conv(images, taps, 1, 1), (count, height, width, 2, 2, features))
+    return kinds.transpose(0, 1, 3, 2, 4, 5).reshape(count, 2 * height, 2 * width, features)

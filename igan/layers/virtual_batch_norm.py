@@ -1,0 +1,84 @@
+"""Virtual batch normalisation (Salimans et al. 2016, section 3.5), with the statistics of a fixed reference batch."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from igan.errors import UserError
+from igan.types import Array
+
+
+class VirtualBatchNorm(nn.Module):
+    """(x - mean) / sqrt(variance + epsilon) + shift, with the statistics of the reference batch and the example itself.
+
+    With n reference examples their mean and mean square enter with weight n / (n + 1), those of the example itself,
+    over its spatial positions, with 1 / (n + 1). The reference examples are normalised with their own statistics.
+
+    In training the inputs are the reference batch followed by the examples (see `ReferenceBatch`), both with the
+    current parameters, so gradients flow through both; the reference statistics are left in the collection
+    "statistics". Otherwise the inputs are examples alone, and the statistics found there are used: an example then
+    depends on nothing but itself. `igan.evaluate.freeze` fills them for the parameters at hand.
+
+    Attributes:
+      reference_size: n, examples in the reference batch.
+
+    Example: `VirtualBatchNorm(100)(activations, train=True)` keeps the shape [100 + n, ..., features].
+    """
+
+    reference_size: int
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, inputs: Array, train: bool) -> Array:
+        features, dtype = inputs.shape[-1], inputs.dtype
+        inputs = inputs.astype(jnp.promote_types(dtype, jnp.float32))
+        mean = self.variable("statistics", "mean", jnp.zeros, (features,))
+        variance = self.variable("statistics", "variance", jnp.ones, (features,))
+        shift = self.param("shift", nn.initializers.zeros, (features,))
+        reference, examples = inputs[:0], inputs
+        if train:
+            reference, examples = inputs[: self.reference_size], inputs[self.reference_size :]
+            everywhere = tuple(range(inputs.ndim - 1))
+            mean.value = jnp.mean(reference, axis=everywhere)
+            variance.value = jnp.mean(jnp.square(reference - mean.value), axis=everywhere)
+        # Deviations from the reference mean, because a mean square minus a squared mean cancels in float32. The
+        # variance of a mixture is the mean square around any point minus the squared distance to the mixture's mean.
+        own_weight = 1 / (self.reference_size + 1)
+        space = tuple(range(1, inputs.ndim - 1))
+        deviation = examples - mean.value
+        mixed_mean = own_weight * jnp.mean(deviation, axis=space, keepdims=True)
+        own_square = jnp.mean(jnp.square(deviation), axis=space, keepdims=True)
+        mixed_variance = (1 - own_weight) * variance.value + own_weight * own_square - jnp.square(mixed_mean)
+        normalized = (deviation - mixed_mean) / jnp.sqrt(mixed_variance + self.epsilon)
+        if train:
+            reference = (reference - mean.value) / jnp.sqrt(variance.value + self.epsilon)
+            normalized = jnp.concatenate([reference, normalized])
+        return (normalized + shift).astype(dtype)
+
+
+class ReferenceBatch(nn.Module):
+    """Propagates a fixed batch of latents through a generator, in front of the latents at hand.
+
+    The reference latents are drawn once, at initialisation, and kept in the collection "reference". They are needed in
+    training only: otherwise the generator's layers use the statistics they left behind, and one image costs one image.
+
+    Attributes:
+      generator: a module (latents, train) -> images.
+      size: latents in the reference batch.
+
+    Example: `ReferenceBatch(generator, 100)(latents, train=True)` takes latents [n, latent_size] to n images.
+    """
+
+    generator: nn.Module
+    size: int
+
+    @nn.compact
+    def __call__(self, latents: Array, train: bool) -> Array:
+        if self.is_initializing() and len(latents) < self.size:
+            raise UserError(
+                f"virtual_batch_norm.reference_size={self.size} is more than initial_images={len(latents)}:"
+                f" use --config.techniques.virtual_batch_norm.reference_size={len(latents)} or fewer"
+            )
+        reference = self.variable("reference", "latents", lambda: latents[: self.size])
+        if not train:
+            return self.generator(latents, train=False)
+        return self.generator(jnp.concatenate([reference.value, latents]), train=True)[self.size :]

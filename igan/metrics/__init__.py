@@ -1,0 +1,1 @@
+"""Scores of generated images under named protocols. `python -m igan.metrics --help` is the command line."""

@@ -1,0 +1,164 @@
+"""From images to scores: looks at each set once, and computes every score that is asked for from what it saw."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from igan.errors import UserError, did_you_mean
+from igan.metrics import cache, inception_score, kernel_distance, precision_recall
+from igan.metrics.extract import FeatureNetwork, collect, stream
+from igan.metrics.frechet_distance import Moments, frechet_distance, moments
+from igan.metrics.images import Images
+from igan.metrics.score import Score
+from igan.metrics.weights import HOW_TO_FETCH
+
+SCORES = ("inception_score", "fid", "kid", "precision_recall", "density_coverage")
+CHUNK = 4096  # Features turned into float64 at once.
+
+
+class Settings(NamedTuple):
+    """How scores are computed; every field shows in their protocols."""
+
+    level: str = ""  # Features of the distances; "" for 2048 where the weights reach so far, else 768.
+    inception_score_protocol: str = ""  # "" for openai-is with 50,000 images or more, else ten-splits.
+    shuffle_seed: int | None = None  # Shuffles before the splits of the Inception score.
+    kid_subsets: int = 100
+    kid_subset_size: int = 0  # 0 for 1,000, or half of the images where there are not 2,000.
+    precision_recall_neighbours: int = 3
+    density_coverage_neighbours: int = 5
+    batch_size: int = 0  # 0 for what fits well.
+
+
+def compute(
+    scores: Sequence[str],
+    generated: Images,
+    reference: Images | None,
+    network: FeatureNetwork,
+    settings: Settings = Settings(),  # noqa: B008 (immutable)
+) -> dict[str, Score]:
+    """Computes scores of a set of images.
+
+    Args:
+      scores: names out of `SCORES`.
+      generated: the images to score.
+      reference: real ones; may be None for the Inception score alone. Its moments are cached by content and protocol.
+      network: of `igan.metrics.inception.network`.
+      settings: how.
+
+    Returns:
+      scores by name: `inception_score`, `fid`, `kid`, `precision`, `recall`, `density`, `coverage`. Those of features
+      other than the usual 2,048 carry their number: `fid_768`.
+
+    Raises:
+      UserError: an unknown score, no reference, weights that do not reach far enough, too few images; before anything
+        is computed.
+
+    >>> compute(["fid"], images.from_path("samples"), images.from_path("real"), network)  # doctest: +SKIP
+    {'fid': Score(value=..., std=None, protocol='10,000 against 10,000 images, ...')}
+    """
+    settings = _complete(scores, generated, reference, network, settings)
+    level = settings.level
+    levels = ["logits_unbiased"] if "inception_score" in scores else []
+    distances = [name for name in scores if name != "inception_score"]
+    label = "" if reference is None else f"{network.label}, {level}-d features; reference {reference.name}"
+    suffix = "" if level == "2048" else f"_{level}"
+    results: dict[str, Score] = {}
+    if list(scores) == ["fid"] and reference is not None:  # Moments are all that is needed: features need not be kept.
+        seen = moments(batch[level] for batch in stream(generated, network, [level], batch_size=settings.batch_size))
+        results["fid"] = frechet_distance(seen, _reference_moments(reference, network, settings), label)
+    else:
+        levels += [level] if distances else []
+        batches = stream(generated, network, levels, batch_size=settings.batch_size)
+        features = collect(batches, generated.count)
+        if "inception_score" in scores:
+            protocol, seed = settings.inception_score_protocol, settings.shuffle_seed
+            of = f"{network.label}, {generated.name}"
+            results["inception_score"] = inception_score.inception_score(
+                features["logits_unbiased"], protocol, of, seed
+            )
+        if distances and reference is not None:
+            results |= _distances(distances, features[level], reference, network, settings, label)
+    return {name if name == "inception_score" else f"{name}{suffix}": result for name, result in results.items()}
+
+
+def _distances(
+    names: Sequence[str],
+    generated: np.ndarray,
+    reference: Images,
+    network: FeatureNetwork,
+    settings: Settings,
+    label: str,
+) -> dict[str, Score]:
+    results: dict[str, Score] = {}
+    if list(names) == ["fid"]:
+        return {"fid": frechet_distance(_moments(generated), _reference_moments(reference, network, settings), label)}
+    real = collect(stream(reference, network, [settings.level], batch_size=settings.batch_size), reference.count)
+    real = real[settings.level]
+    if "fid" in names:
+        results["fid"] = frechet_distance(_moments(generated), _moments(real), label)
+    if "kid" in names:
+        subsets, size = settings.kid_subsets, settings.kid_subset_size
+        results["kid"] = kernel_distance.kernel_distance(generated, real, subsets, size, label=label)
+    if "precision_recall" in names:
+        neighbours = settings.precision_recall_neighbours
+        results |= precision_recall.precision_recall(generated, real, neighbours, label)
+    if "density_coverage" in names:
+        neighbours = settings.density_coverage_neighbours
+        results |= precision_recall.density_coverage(generated, real, neighbours, label)
+    return results
+
+
+def _complete(
+    scores: Sequence[str],
+    generated: Images,
+    reference: Images | None,
+    network: FeatureNetwork,
+    settings: Settings,
+) -> Settings:
+    """Fills in the settings left open; raises UserError for whatever would fail after an hour of looking at images."""
+    for name in scores:
+        if name not in SCORES:
+            raise UserError(f"unknown score '{name}'.{did_you_mean(name, SCORES)}")
+    if "inception_score" in scores:
+        if "logits_unbiased" not in network.levels:
+            raise UserError(
+                f"the Inception score needs the whole network, and these are the weights of a part: {HOW_TO_FETCH}"
+            )
+        usual = "openai-is" if generated.count >= 50_000 else "ten-splits"
+        settings = settings._replace(inception_score_protocol=settings.inception_score_protocol or usual)
+        inception_score.check(generated.count, settings.inception_score_protocol)
+    if not set(scores) - {"inception_score"}:
+        return settings
+    if reference is None:
+        raise UserError(
+            f"{', '.join(set(scores) - {'inception_score'})} compare two sets of images: give a reference too"
+        )
+    level = settings.level or ("2048" if "2048" in network.levels else "768")
+    if level not in network.levels or level.startswith("logits"):
+        raise UserError(f"{network.label} has no features '{level}': it has {', '.join(network.levels)}")
+    fewest = min(generated.count, reference.count)
+    if fewest < 2:
+        raise UserError(f"a distance needs at least two images on each side, here is {fewest}")
+    size = settings.kid_subset_size or min(1000, max(2, fewest // 2))
+    settings = settings._replace(level=level, kid_subset_size=size)
+    if "kid" in scores:
+        kernel_distance.check(fewest, settings.kid_subsets, settings.kid_subset_size)
+    for name in ("precision_recall", "density_coverage"):
+        if name in scores:
+            precision_recall.check(fewest, getattr(settings, f"{name}_neighbours"))
+    return settings
+
+
+def _moments(features: np.ndarray) -> Moments:
+    return moments(features[start : start + CHUNK] for start in range(0, len(features), CHUNK))
+
+
+def _reference_moments(reference: Images, network: FeatureNetwork, settings: Settings) -> Moments:
+    content, protocol = reference.content_hash(), f"{network.label}, {settings.level}-d features"
+    found = cache.read_moments(content, protocol)
+    if found is None:
+        batches = stream(reference, network, [settings.level], batch_size=settings.batch_size)
+        found = moments(batch[settings.level] for batch in batches)
+        cache.write_moments(content, protocol, found)
+    return found

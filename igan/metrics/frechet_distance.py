@@ -1,0 +1,96 @@
+"""The Fréchet (Inception) distance between two sets of features (Heusel et al. 2017).
+
+`|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))` of the two means and covariances. The trace of the root is the sum of the
+roots of the eigenvalues of `S1^(1/2) S2 S1^(1/2)`, which is symmetric: no general matrix root, hence no complex
+numbers and no NaN for singular covariances.
+"""
+
+import warnings
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from igan.errors import UserError
+from igan.metrics.score import Score
+
+FEWEST_SAMPLES = 2048  # Below, the covariance of 2,048 features is singular and the distance far too large.
+
+
+class Moments(NamedTuple):
+    """What the distance needs to know about a set of images, in float64."""
+
+    count: int
+    mean: np.ndarray  # [d]
+    covariance: np.ndarray  # [d, d], divided by count - 1.
+
+
+def moments(batches: Iterable[np.ndarray]) -> Moments:
+    """Accumulates moments over batches of features, without holding them.
+
+    Each batch is centred on its own mean in float64 before it is squared, so nothing cancels.
+
+    Args:
+      batches: [n, d] each, of any float type.
+
+    Raises:
+      UserError: fewer than two images, or features that are not finite.
+
+    >>> moments([np.array([[1.0]]), np.array([[3.0]])])
+    Moments(count=2, mean=array([2.]), covariance=array([[2.]]))
+    """
+    count, mean, scatter = 0, np.zeros(0), np.zeros((0, 0))
+    for batch in batches:
+        features = np.asarray(batch, np.float64)
+        if not np.isfinite(features).all():
+            raise UserError("some features are not finite: is a pixel or a weight NaN?")
+        if count == 0:
+            mean, scatter = np.zeros(features.shape[1]), np.zeros(2 * features.shape[1:])
+        batch_mean = features.mean(axis=0)
+        centred = features - batch_mean
+        step = batch_mean - mean
+        total = count + len(features)
+        scatter += centred.T @ centred + np.outer(step, step) * (count * len(features) / total)
+        mean = mean + step * (len(features) / total)
+        count = total
+    if count < 2:
+        raise UserError(f"a Fréchet distance needs at least two images on each side, here is {count}")
+    return Moments(count, mean, scatter / (count - 1))
+
+
+def frechet_distance(generated: Moments, real: Moments, label: str = "unnamed features") -> Score:
+    """Returns the Fréchet distance of two sets of features.
+
+    Args:
+      generated: its moments.
+      real: those of the reference.
+      label: where the features come from and which reference, for the protocol string.
+
+    Returns:
+      a value that is not negative, symmetric in its arguments, and zero to rounding for identical sets; no deviation.
+
+    Warns below 2,048 images on either side. Raises UserError for features of different sizes.
+
+    >>> frechet_distance(Moments(9999, np.zeros(1), np.eye(1)), Moments(9999, np.ones(1), 4 * np.eye(1))).value
+    2.0
+    """
+    if generated.mean.shape != real.mean.shape:
+        raise UserError(f"features of {generated.mean.size} and of {real.mean.size} dimensions cannot be compared")
+    if (fewest := min(generated.count, real.count)) < FEWEST_SAMPLES:
+        message = f"a Fréchet distance of only {fewest:,} images is far too large: use {FEWEST_SAMPLES:,} or more"
+        warnings.warn(message, stacklevel=2)
+    values, vectors = np.linalg.eigh(generated.covariance)
+    scale = np.linalg.norm(generated.covariance)
+    root = (vectors * np.sqrt(_significant(values, scale))) @ vectors.T
+    product = root @ real.covariance @ root
+    eigenvalues = np.linalg.eigvalsh((product + product.T) / 2)
+    overlap = np.sqrt(_significant(eigenvalues, scale * np.linalg.norm(real.covariance))).sum()
+    shift = np.square(generated.mean - real.mean).sum()
+    value = shift + np.trace(generated.covariance) + np.trace(real.covariance) - 2 * overlap
+    counts = f"{generated.count:,} against {real.count:,} images"
+    return Score(max(float(value), 0.0), None, f"{counts}, float64 moments; {label}")
+
+
+def _significant(eigenvalues: np.ndarray, scale: float | np.floating) -> np.ndarray:
+    # What is zero comes out as ± rounding of `scale`, and the root of 1e-16 is 1e-8: a thousand of them would show.
+    return np.where(eigenvalues > 10 * np.finfo(np.float64).eps * scale, eigenvalues, 0.0)

@@ -1,0 +1,178 @@
+"""Images to be scored: a folder of files, an array file or an array, opened in one way and checked before any number.
+
+Whatever the source, images are uint8 RGB of one size. Grey images are repeated in three channels, and an alpha channel
+that is opaque everywhere is dropped; nothing else is converted silently.
+"""
+
+import concurrent.futures
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from igan.errors import UserError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+DECODE_THREADS = 8
+HASH_BYTES = 2**24
+
+
+class Images(NamedTuple):
+    """A set of images that is read piece by piece."""
+
+    name: str  # What a protocol calls it.
+    count: int
+    read: Callable[[int, int], np.ndarray]  # (start, stop) -> uint8 [stop - start, height, width, 3]; from any thread.
+    content_hash: Callable[[], str]  # A SHA-256 that changes with the pixels or their order. Reads everything.
+
+
+def from_path(path: str | Path) -> Images:
+    """Opens a folder of images, or an `.npy` or `.npz` file with one array of them.
+
+    Raises:
+      UserError: nothing there, or another kind of file; and what `from_folder` and `from_array` raise.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return from_folder(path)
+    if not path.exists():
+        raise UserError(f"there is no {path}: give a folder of images, an .npy or .npz file, or tfds:NAME/SPLIT")
+    if path.suffix not in (".npy", ".npz"):
+        raise UserError(f"{path} is neither a folder nor an .npy or .npz file")
+    try:
+        if path.suffix == ".npy":  # Mapped, so that it need not fit into memory.
+            return from_array(path.name, np.load(path, mmap_mode="r", allow_pickle=False))
+        with np.load(path, allow_pickle=False) as archive:
+            entries = archive.files if len(archive.files) == 1 else [e for e in archive.files if e == "images"]
+            if not entries:
+                raise UserError(f"{path} holds {', '.join(archive.files)}: keep one array, or name it 'images'")
+            return from_array(path.name, archive[entries[0]])
+    except UserError:
+        raise
+    except Exception as error:  # zipfile, zlib and NumPy raise their own kinds for damaged files.
+        raise UserError(f"{path} cannot be read as an array ({type(error).__name__}: {error})") from error
+
+
+def from_array(name: str, array: np.ndarray) -> Images:
+    """Wraps an array.
+
+    Args:
+      name: what the protocol calls it.
+      array: uint8 [n, height, width, 1, 3 or 4] or [n, height, width]; may be mapped from a file.
+
+    Raises:
+      UserError: another shape, floats, NaN, or transparency.
+
+    >>> from_array("digits", np.zeros((5, 28, 28), np.uint8)).read(0, 2).shape
+    (2, 28, 28, 3)
+    """
+    if array.dtype != np.uint8:
+        raise UserError(f"{name} holds {_seen(array)}: images are integers in 0..255 of type uint8{_remedy(array)}")
+    if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (1, 3, 4)) or 0 in array.shape:
+        raise UserError(f"{name} has the shape {array.shape}: images are [n, height, width, 1 or 3]")
+
+    def read(start: int, stop: int) -> np.ndarray:
+        return _to_rgb(name, np.asarray(array[start:stop]))
+
+    def content_hash() -> str:
+        digest = hashlib.sha256(f"array {array.shape}\n".encode())
+        rows = max(1, HASH_BYTES // array[0].nbytes)
+        for start in range(0, len(array), rows):
+            digest.update(np.ascontiguousarray(array[start : start + rows]).data)
+        return digest.hexdigest()
+
+    return Images(name, len(array), read, content_hash)
+
+
+def from_folder(folder: str | Path) -> Images:
+    """Opens the image files in a folder and below it, in the order of their paths. All must be of one size.
+
+    Raises:
+      UserError: no images; and, when they are read, one that is damaged, transparent, 16 bits deep or of another size.
+    """
+    folder = Path(folder)
+
+    def is_image(path: Path) -> bool:
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        return path.suffix.lower() in SUFFIXES and not is_hidden and path.is_file()
+
+    paths = sorted(path for path in folder.rglob("*") if is_image(path))
+    if not paths:
+        raise UserError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))})")
+    first = paths[0]
+    size = _decode(first).shape
+
+    def decode(path: Path) -> np.ndarray:
+        pixels = _decode(path)
+        if pixels.shape != size:
+            sizes = f"{first} is {size[1]}x{size[0]} and {path} is {pixels.shape[1]}x{pixels.shape[0]}"
+            raise UserError(f"{sizes}: scores need images of one size; resize them first, all in the same way")
+        return pixels
+
+    def read(start: int, stop: int) -> np.ndarray:
+        with concurrent.futures.ThreadPoolExecutor(
+            DECODE_THREADS
+        ) as pool:  # Pillow decodes without the interpreter lock.
+            return np.stack(list(pool.map(decode, paths[start:stop])))
+
+    def content_hash() -> str:
+        digest = hashlib.sha256(b"folder\n")
+        for path in paths:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+    return Images(folder.name or str(folder), len(paths), read, content_hash)
+
+
+def _decode(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            if image.mode in ("I", "I;16", "I;16B", "F"):
+                raise UserError(f"{path} has more than 8 bits a channel (mode {image.mode}): save it as 8-bit RGB")
+            has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+            pixels = np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
+    except UserError:
+        raise
+    except Exception as error:  # Pillow raises many kinds for damaged files.
+        raise UserError(f"{path} cannot be decoded ({type(error).__name__}: {error}): remove or replace it") from error
+    return _to_rgb(str(path), pixels[None])[0]
+
+
+def _to_rgb(name: str, images: np.ndarray) -> np.ndarray:
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.shape[-1] == 1:
+        return np.repeat(images, 3, axis=-1)
+    if images.shape[-1] == 4:
+        if (images[..., 3] != 255).any():
+            raise UserError(
+                f"{name} has transparent pixels: compose it on a background of your choice and save it as RGB"
+            )
+        return np.ascontiguousarray(images[..., :3])
+    return images
+
+
+def _seen(array: np.ndarray) -> str:
+    """Describes pixels of the wrong type by what was seen of them."""
+    sample = np.asarray(array[: max(1, 2**22 // max(1, array[0].size))]) if len(array) else np.asarray(array)
+    if not np.issubdtype(array.dtype, np.number) or sample.size == 0:
+        return f"values of type {array.dtype}"
+    if np.isnan(sample.astype(np.float64)).any():
+        return f"{array.dtype} pixels, some of them NaN"
+    return f"{array.dtype} pixels between {sample.min():g} and {sample.max():g}"
+
+
+def _remedy(array: np.ndarray) -> str:
+    if not np.issubdtype(array.dtype, np.floating) or not len(array):
+        return "; if they are, save them with .astype('uint8')"
+    sample = np.asarray(array[:64], np.float64)
+    if np.isnan(sample).any():
+        return ""
+    if sample.min() < 0:
+        return "; if -1..1 was meant, save ((x + 1) * 127.5).round().clip(0, 255).astype('uint8')"
+    factor = " * 255" if sample.max() <= 1 else ""
+    return f"; save (x{factor}).round().clip(0, 255).astype('uint8')"

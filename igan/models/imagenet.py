@@ -1,0 +1,190 @@
+"""The ImageNet 128 x 128 networks of Salimans et al. (2016), section 6.4, and the released code.
+
+The generator gets fresh noise at every resolution; those maps are part of its latent, so that one latent is one image.
+The discriminator sees real and generated images as the two halves of one batch.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from igan.errors import UserError
+from igan.layers.batch_norm import ShiftBatchNorm
+from igan.layers.convolution import TransposedConv
+from igan.layers.noise import GaussianNoise
+from igan.models import is_width, require, require_widths
+from igan.models.convolutional import PRECISIONS
+from igan.models.functional import network
+from igan.types import Array, Critique, Key, Networks
+
+PLACES = ("generator", "generator_norm", "discriminator_features")
+SMALLEST = 4  # Side of the first feature map, in pixels.
+
+
+class Generator(nn.Module):
+    """Latents [n, latent_size + noise] -> images [n, height, width, channels] in (-1, 1).
+
+    A latent is `latent_size` numbers, followed by the noise maps from the smallest resolution to the largest.
+    """
+
+    latent_size: int
+    widths: Sequence[int]
+    noise_channels: Sequence[int]
+    channels: int
+    dtype: Any
+    norm: Callable[[], nn.Module] = ShiftBatchNorm
+
+    @nn.compact
+    def __call__(self, latents: Array, train: bool) -> Array:
+        sizes = noise_sizes(self.noise_channels)
+        ends = [self.latent_size + sum(sizes[:level]) for level in range(len(sizes))]
+        latent, *noise = jnp.split(latents, ends, axis=1)
+        kernel_init = nn.initializers.normal(0.02)
+        hidden = nn.Dense(SMALLEST**2 * self.widths[0], use_bias=False, kernel_init=kernel_init)(latent)
+        hidden = hidden.astype(self.dtype).reshape(-1, SMALLEST, SMALLEST, self.widths[0])
+        for level, maps in enumerate(noise):
+            if level:
+                hidden = TransposedConv(self.widths[level], std=0.02, dtype=self.dtype)(hidden)
+            hidden = jax.nn.relu(self.norm()(hidden, train))
+            maps = maps.reshape(*hidden.shape[:3], self.noise_channels[level]).astype(self.dtype)
+            hidden = jnp.concatenate([hidden, maps], axis=-1)
+        pixels = nn.Conv(
+            self.channels,
+            (5, 5),
+            kernel_init=nn.initializers.normal(0.075),
+            bias_init=nn.initializers.constant(-0.45),
+            dtype=self.dtype,
+        )(hidden)
+        return jnp.tanh(pixels.astype(jnp.float32))
+
+
+class Discriminator(nn.Module):
+    """Images [n, height, width, channels] in [-1, 1] -> Critique; features: the last dense layer.
+
+    With K classes there are K + 1 outputs, and the class logits are the first K minus the last, that of "generated":
+    a softmax does not change when all its logits shift.
+    """
+
+    widths: Sequence[int]
+    strides: Sequence[int]
+    dense_width: int
+    input_noise: float
+    classes: int | None
+    dtype: Any
+    minibatch: Callable[[], nn.Module] | None = None
+
+    @nn.compact
+    def __call__(self, images: Array, train: bool) -> Critique:
+        kernel_init = nn.initializers.normal(0.02)
+        hidden = GaussianNoise(self.input_noise)(images, train).astype(self.dtype)
+        for index, (features, stride) in enumerate(zip(self.widths, self.strides, strict=True)):
+            hidden = nn.Conv(
+                features,
+                (3, 3),
+                (stride, stride),
+                padding=1,
+                use_bias=index == 0,
+                kernel_init=kernel_init,
+                dtype=self.dtype,
+            )(hidden)
+            if index:  # As usual, the layer on the pixels is not normalised.
+                hidden = ShiftBatchNorm()(hidden, train)
+            hidden = jax.nn.leaky_relu(hidden, 0.2)
+        hidden = hidden.reshape(len(images), -1).astype(jnp.float32)
+        hidden = nn.Dense(self.dense_width, use_bias=False, kernel_init=kernel_init)(hidden)
+        features = jax.nn.leaky_relu(ShiftBatchNorm()(hidden, train), 0.2)
+        last = features if self.minibatch is None else self.minibatch()(features)
+        outputs = nn.Dense(1 if self.classes is None else self.classes + 1, kernel_init=kernel_init)(last)
+        if self.classes is None:
+            return Critique(logits=outputs[:, 0], features=features)
+        class_logits = outputs[:, :-1] - outputs[:, -1:]
+        return Critique(logits=jax.nn.logsumexp(class_logits, axis=1), features=features, class_logits=class_logits)
+
+
+def make(
+    image_shape: tuple[int, int, int],
+    classes: int | None,
+    layers: Mapping[str, Callable[..., Any]],
+    latent_size: int = 8192,
+    generator_widths: tuple[int, ...] = (512, 256, 128, 64, 64, 64),
+    noise_channels: tuple[int, ...] = (64, 64, 32, 16, 8, 8),
+    discriminator_widths: tuple[int, ...] = (64, 128, 256, 256, 256, 512, 512),
+    discriminator_strides: tuple[int, ...] = (2, 2, 2, 1, 1, 2, 2),
+    dense_width: int = 2560,
+    input_noise: float = 0.1,
+    precision: str = "float32",
+) -> Networks:
+    """Returns the paper's ImageNet networks.
+
+    Args:
+      image_shape: height, width, channels; a square of side 4 * 2 ** (len(generator_widths) - 1).
+      classes: K for K + 1 outputs of the discriminator, None for a single logit.
+      layers: what techniques put into the networks, by place.
+      latent_size: numbers in a latent without its noise maps; all are drawn from U[-1, 1].
+      generator_widths: channels of the generator at 4, 8, ... pixels.
+      noise_channels: noise maps concatenated there.
+      discriminator_widths: channels of the discriminator's convolutions.
+      discriminator_strides: by which each makes the image smaller.
+      dense_width: the discriminator's features.
+      input_noise: standard deviation of the noise added to the pixels.
+      precision: "float32", or "bfloat16" for the convolutions.
+
+    Raises UserError naming the hyper-parameter that is off, or where the images do not fit.
+    """
+    require("latent_size", latent_size, "a whole number from 1 to a million", is_width)
+    require_widths("generator_widths", generator_widths)
+    require("generator_widths", generator_widths, "at least one width", len)
+    require_widths("noise_channels", noise_channels, count=len(generator_widths))
+    require_widths("discriminator_widths", discriminator_widths)
+    require("discriminator_widths", discriminator_widths, "at least one width", len)
+    require_widths("discriminator_strides", discriminator_strides, count=len(discriminator_widths))
+    require("dense_width", dense_width, "a whole number from 1 to a million", is_width)
+    require("input_noise", input_noise, "a standard deviation, 0 or more", lambda std: 0 <= std < 1e38)
+    require("precision", precision, "float32 or bfloat16", lambda name: name in PRECISIONS)
+    side = SMALLEST * 2 ** (len(generator_widths) - 1)
+    if image_shape[:2] != (side, side):
+        raise UserError(
+            f"images of {image_shape[0]} x {image_shape[1]} pixels do not fit the networks 'imagenet':"
+            f" {len(generator_widths)} generator_widths make {side} x {side}; set --config.data.image_size={side}"
+            " --config.data.crop=center, or other generator_widths and noise_channels"
+        )
+    dtype = PRECISIONS[precision]
+    total = latent_size + sum(noise_sizes(noise_channels))
+
+    def sample_latents(key: Key, count: int) -> Array:
+        return jax.random.uniform(key, (count, total), minval=-1.0)
+
+    norm = layers.get("generator_norm", ShiftBatchNorm)
+    generator = Generator(latent_size, tuple(generator_widths), tuple(noise_channels), image_shape[2], dtype, norm)
+    minibatch = layers.get("discriminator_features")
+    discriminator = Discriminator(
+        tuple(discriminator_widths),
+        tuple(discriminator_strides),
+        dense_width,
+        input_noise,
+        classes,
+        dtype,
+        # The batch has two halves, and closeness is measured to each.
+        None if minibatch is None else lambda: minibatch(halves=True),
+    )
+    return Networks(
+        generator=network(layers.get("generator", lambda module: module)(generator)),
+        discriminator=network(discriminator),
+        sample_latents=sample_latents,
+        image_range=(-1.0, 1.0),
+        convolutional=True,
+        joint=True,
+    )
+
+
+def noise_sizes(noise_channels: Sequence[int]) -> list[int]:
+    """Returns how many numbers the noise of one image has at 4, 8, ... pixels.
+
+    >>> noise_sizes((64, 64))
+    [1024, 4096]
+    """
+    return [channels * math.prod([SMALLEST * 2**level] * 2) for level, channels in enumerate(noise_channels)]

@@ -1,0 +1,94 @@
+"""Reading JSON that a person or a crash may have touched: what is wrong is said in words, never in a traceback."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Raises FileNotFoundError, or ValueError for anything else that keeps it from being a JSON object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path.name} is missing") from error
+    except OSError as error:
+        raise ValueError(f"{path.name}: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{path.name} is not valid JSON") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds no JSON object")
+    return content
+
+
+def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Returns the readable lines, and a warning about damaged ones; half a last line is normal while training."""
+    try:
+        texts = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        return [], [f"{path} cannot be read: {error.strerror}."]
+    lines: list[dict[str, Any]] = []
+    damaged: list[int] = []
+    for place, text in enumerate(texts, start=1):
+        try:
+            line = json.loads(text) if text.strip() else None
+            if line is not None:
+                lines.append(line | {"step": integer(line, "step")})
+        except (ValueError, TypeError, AttributeError):
+            if place < len(texts):
+                damaged.append(place)
+    if damaged:
+        where = f"line {damaged[0]}" + (f" and {len(damaged) - 1} more" if len(damaged) > 1 else "")
+        return lines, [f"{path} is damaged at {where}: left out."]
+    return lines, []
+
+
+def section(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """Returns an object within an object, empty where there is none: parts that may be absent or older."""
+    content = values.get(name)
+    return content if isinstance(content, dict) else {}
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the fields of nested objects under dotted names.
+
+    >>> flat({"seed": 1, "data": {"name": "mnist"}})
+    {'seed': 1, 'data.name': 'mnist'}
+    """
+    fields: dict[str, Any] = {}
+    for name, value in config.items():
+        fields |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return fields
+
+
+def number(value: Any, name: str) -> float:
+    """Raises ValueError, naming the field, for anything but a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} is {json.dumps(value)}, expected a number")
+    return float(value)
+
+
+def number_or_none(value: Any) -> float | None:
+    """Returns a number, or None for anything else: of facts that a report can do without."""
+    try:
+        return number(value, "")
+    except ValueError:
+        return None
+
+
+def integer(values: dict[str, Any], name: str) -> int:
+    """Raises ValueError, naming the field, for anything but a whole number that is not negative."""
+    value = values.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name} is {json.dumps(value)}, expected a whole number")
+    return value
+
+
+def numbers(values: dict[str, Any], name: str) -> tuple[float, ...]:
+    """Returns a list of numbers, empty where the field is absent. Raises ValueError for anything else in it."""
+    items = values.get(name) or []
+    if not isinstance(items, list):
+        raise ValueError(f"{name} is no list")
+    return tuple(number(item, name) for item in items)

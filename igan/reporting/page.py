@@ -1,0 +1,140 @@
+"""A report as Markdown with pictures beside it, and as one HTML page that holds its pictures and needs no network."""
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from igan.reporting.tables import Table
+
+TEMPLATE = "page.html.jinja"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with the words that stand in for it (`alt`) and below it (`caption`)."""
+
+    name: str  # Of its file, unique in the report.
+    alt: str
+    caption: str
+    content: bytes
+    mime: str = "image/png"
+
+    @property
+    def data_uri(self) -> str:
+        return f"data:{self.mime};base64,{base64.b64encode(self.content).decode('ascii')}"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures under one heading; small ones stand side by side where there is room."""
+
+    title: str
+    text: str
+    pictures: tuple[Picture, ...]
+    size: str = "wide"  # "wide", "panel" or "grid".
+
+
+@dataclass(frozen=True)
+class Section:
+    """All about the runs on one data set. `name` identifies it in links."""
+
+    name: str
+    title: str
+    text: tuple[str, ...]
+    tables: tuple[Table, ...]
+    galleries: tuple[Gallery, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the templates show."""
+
+    title: str
+    subtitle: str
+    facts: tuple[tuple[str, str], ...]
+    sections: tuple[Section, ...]
+    warnings: tuple[str, ...]
+    runs: Table
+
+    @property
+    def pictures(self) -> list[Picture]:
+        return [picture for section in self.sections for gallery in section.galleries for picture in gallery.pictures]
+
+
+def render_html(report: Report) -> str:
+    """Returns the page: UTF-8, pictures as data: URIs, everything from the runs escaped."""
+    return _template().render(report=report)
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("igan.reporting", package_path=""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE)
+
+
+def render_markdown(report: Report, pictures: str) -> str:
+    """Returns the report as Markdown that also reads well in a terminal.
+
+    Args:
+      pictures: the folder of the pictures, relative to the file.
+    """
+    blocks = [f"# {_text(report.title)}", _text(report.subtitle)]
+    blocks.append("\n".join(f"- {_text(name)}: {_text(value)}" for name, value in report.facts))
+    for section in report.sections:
+        blocks += [f"## {_text(section.title)}", *map(_text, section.text)]
+        for table in section.tables:
+            blocks += _table(table)
+        for gallery in section.galleries:
+            blocks += [f"### {_text(gallery.title)}", *([_text(gallery.text)] if gallery.text else [])]
+            blocks += [
+                f"![{_text(picture.alt)}]({pictures}/{picture.name})\n\n{_text(picture.caption)}"
+                for picture in gallery.pictures
+            ]
+    if report.warnings:
+        blocks += ["## Warnings", "\n".join(f"- {_text(warning)}" for warning in report.warnings)]
+    blocks += ["## Runs", *_table(report.runs)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def render_tables(report: Report) -> str:
+    """Returns the tables of all sections for a terminal."""
+    blocks = []
+    for section in report.sections:
+        blocks += [f"## {_text(section.title)}", *map(_text, section.text)]
+        blocks += [block for table in section.tables for block in _table(table)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table(table: Table) -> list[str]:
+    rows = [
+        [f"**{text}**" if (place, column) in table.best else text for column, text in enumerate(row)]
+        for place, row in enumerate(table.rows)
+    ]
+    notes = [_text(note) for note in table.notes]
+    return [f"### {_text(table.caption)}", "\n".join(_markdown_rows(table.header, rows)), *notes]
+
+
+def _markdown_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table with padded columns."""
+    cells = [[_text(text).replace("|", "\\|") for text in row] for row in (header, *rows)]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        return "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |"
+
+    return [line(cells[0]), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, cells[1:])]
+
+
+def _text(text: str) -> str:
+    """Markdown passes HTML through: what a run calls itself must not become any, nor break a line."""
+    return " ".join(html.escape(text, quote=False).split())

@@ -1,0 +1,224 @@
+"""Runs pooled into groups of repetitions: what may be averaged, what must not be, and what is doubtful about it."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, combinations
+from typing import Any
+
+import numpy as np
+
+from igan.reporting.paper import ABLATION
+from igan.reporting.runs import ALL_LABELS, Run, Score
+
+Curve = list[tuple[float, float, float]]  # (step, mean, std) with 0 for the std of a single value.
+
+SETTINGS_NAMED = 3  # So many differing settings stand in a group's name.
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one experiment, variant, number of labels and config: they differ in their seeds alone.
+
+    The numbers come from the finished runs alone (`runs`); the unfinished are `left_out`, unless there is nothing else.
+    """
+
+    experiment: str
+    variant: str
+    settings: str  # What tells the group from others of its variant; mostly "".
+    labels: int | None
+    runs: tuple[Run, ...]
+    left_out: tuple[Run, ...]
+
+    @property
+    def name(self) -> str:
+        return ", ".join(part for part in (self.variant, self.settings) if part)
+
+    @property
+    def finished(self) -> bool:
+        return all(run.finished for run in self.runs)
+
+    @property
+    def replicas(self) -> int:
+        return sum(run.replicas for run in self.runs)
+
+    @property
+    def test_examples(self) -> int:
+        return self.runs[0].test_examples
+
+    @property
+    def errors(self) -> list[float]:
+        return list(chain.from_iterable(run.errors for run in self.runs))
+
+    @property
+    def errors_raw(self) -> list[float]:
+        return list(chain.from_iterable(run.errors_raw for run in self.runs))
+
+    @property
+    def ensembles(self) -> list[Run]:
+        return [run for run in self.runs if run.replicas > 1 and run.ensemble_errors is not None]
+
+    def scores(self, name: str, protocol: str) -> list[Score]:
+        """The scores of one name and one protocol: two protocols are two different measurements."""
+        found = [run.scores[name] for run in self.runs if name in run.scores]
+        return [score for score in found if score.protocol == protocol]
+
+
+def pool(runs: Iterable[Run]) -> list[Group]:
+    """Returns the groups of runs of one data set: variants in the order of the paper's Table 3, then by labels."""
+    by_key: dict[tuple[str, str, int | None], list[Run]] = {}
+    for run in runs:
+        by_key.setdefault((run.experiment, run.variant, run.labels), []).append(run)
+    groups = []
+    for (experiment, variant, labels), members in by_key.items():
+        for settings, same in _by_settings(members):
+            finished = tuple(run for run in same if run.finished)
+            unfinished = tuple(run for run in same if not run.finished)
+            kept, left_out = (finished, unfinished) if finished else (unfinished, ())
+            groups.append(Group(experiment, variant, settings, labels, kept, left_out))
+    order = [*ABLATION, ""]
+
+    def rank(group: Group) -> tuple[Any, ...]:
+        place = order.index(group.variant) if group.variant in order else len(order)
+        return group.experiment, place, group.variant, group.settings, labels_rank(group.labels)
+
+    return sorted(groups, key=rank)
+
+
+def _by_settings(runs: Sequence[Run]) -> list[tuple[str, list[Run]]]:
+    """Splits runs by the fields that all their configs have (others are older or newer versions') and that differ."""
+    shared = set.intersection(*(set(run.settings) for run in runs))
+    differing = [
+        name for name in sorted(shared) if any(run.settings[name] != runs[0].settings[name] for run in runs[1:])
+    ]
+    if not differing:
+        return [("", list(runs))]
+    split: dict[str, list[Run]] = {}
+    for run in runs:
+        split.setdefault(repr([run.settings[name] for name in differing]), []).append(run)
+    more = len(differing) - SETTINGS_NAMED
+
+    def text(run: Run) -> str:
+        named = ", ".join(f"{name}={run.settings[name]}" for name in differing[:SETTINGS_NAMED])
+        return named + (f" and {more} more" if more > 0 else "")
+
+    return [(text(members[0]), members) for members in split.values()]
+
+
+def labels_text(labels: int | None) -> str:
+    """Returns a number of labels for people.
+
+    >>> labels_text(None), labels_text(0), labels_text(4000)
+    ('no', 'all', '4,000')
+    """
+    return "no" if labels is None else "all" if labels == ALL_LABELS else f"{labels:,}"
+
+
+def labels_rank(labels: int | None) -> float:
+    """Returns what sorts numbers of labels: none first, all last."""
+    return -1 if labels is None else math.inf if labels == ALL_LABELS else labels
+
+
+def titles(groups: Sequence[Group]) -> list[str]:
+    """Returns a title for each group that says no more than what tells them apart.
+
+    >>> titles(pool(runs))  # Of the paper's semi-supervised table.
+    ['20 labels', '50 labels', '100 labels', '200 labels']
+    """
+    experiments, names = {group.experiment for group in groups}, {group.name for group in groups}
+    result = []
+    for group in groups:
+        alike = sum((other.experiment, other.name) == (group.experiment, group.name) for other in groups)
+        parts = [group.experiment] if len(experiments) > 1 else []
+        parts += [group.name or "default"] if len(names) > 1 or (group.name and alike == 1) else []
+        if alike > 1 or not parts:
+            parts.append(f"{labels_text(group.labels)} labels")
+        result.append(", ".join(parts))
+    return result
+
+
+def pooling_warnings(groups: Sequence[Group]) -> list[str]:
+    """Returns what makes a group doubtful: runs that share seeds, or that trained for different times."""
+    warnings = []
+    for group, title in zip(groups, titles(groups), strict=True):
+        for one, other in combinations(group.runs, 2):
+            # Replica r of a run is the game with seed + r.
+            shared = set(_seeds(one)) & set(_seeds(other))
+            if shared:
+                warnings.append(
+                    f"{title}: {one.workdir} and {other.workdir} share {len(shared)} of their seeds "
+                    f"({span(sorted(shared))}): the same games count twice. Give one another --config.seed."
+                )
+        if len({run.steps for run in group.runs}) > 1:
+            lengths = ", ".join(f"{run.workdir}: {run.steps} steps" for run in group.runs)
+            warnings.append(f"{title}: the pooled runs differ in length ({lengths}).")
+        if group.left_out:
+            left_out = ", ".join(str(run.workdir) for run in group.left_out)
+            warnings.append(f"{title}: left out of the numbers, as unfinished beside finished runs: {left_out}.")
+    return warnings
+
+
+def _seeds(run: Run) -> range:
+    return range(0) if run.seed is None else range(run.seed, run.seed + run.replicas)
+
+
+def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
+    """Returns the mean and the sample standard deviation (n - 1 in the denominator); None for the latter if n = 1.
+
+    >>> mean_and_std([90, 93, 99])
+    (94.0, 4.58257569495584)
+    """
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def mean_curve(group: Group, name: str) -> Curve:
+    """Returns (step, mean, sample std) of a metric over all replicas, at the steps that all runs that have it share."""
+    per_run = [dict(run.curves[name]) for run in group.runs if name in run.curves]
+    if not per_run:
+        return []
+    curve: Curve = []
+    for step in sorted(set.intersection(*(set(by_step) for by_step in per_run))):
+        mean, std = mean_and_std([value for by_step in per_run for value in by_step[step]])
+        curve.append((step, mean, std or 0.0))
+    return curve
+
+
+def binned_curve(group: Group, name: str, bins: int = 200) -> Curve:
+    """Returns (middle of the bin, mean, sample std) of a noisy metric over runs, each averaged in bins of equal width.
+
+    Runs need no steps in common; a bin in which one of them has no value is left out.
+    """
+    series = [run.curves[name] for run in group.runs if name in run.curves]
+    if not series:
+        return []
+    last = max(points[-1][0] for points in series)
+    edges = np.linspace(0, last + 1, bins + 1)
+    averages = []
+    for points in series:
+        steps = np.array([step for step, _ in points], np.float64)
+        values = np.array([np.mean(values) for _, values in points])
+        counts, sums = np.histogram(steps, edges)[0], np.histogram(steps, edges, weights=values)[0]
+        averages.append(np.divide(sums, counts, out=np.full(bins, np.nan), where=counts > 0))
+    stacked = np.stack(averages, axis=1)
+    middles = (edges[:-1] + edges[1:]) / 2
+    curve: Curve = []
+    for middle, values in zip(middles, stacked, strict=True):
+        if np.isfinite(values).all():
+            mean, std = mean_and_std(values.tolist())
+            curve.append((float(middle), mean, std or 0.0))
+    return curve
+
+
+def span(values: Sequence[float]) -> str:
+    """Returns one number, or lowest to highest: whole numbers without a decimal point.
+
+    >>> span([1200, 600]), span([0.5])
+    ('600 to 1,200', '0.50')
+    """
+
+    def text(value: float) -> str:
+        return f"{value:,.0f}" if math.isclose(value, round(value), abs_tol=0.005) else f"{value:,.2f}"
+
+    low, high = text(min(values)), text(max(values))
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,1 @@
+"""Tests of igan.data, and the small data sets they are run on."""

@@ -1,0 +1,96 @@
+"""The classifier score on classifiers one can calculate by hand, and the digit classifier on real digits."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from igan.errors import UserError
+from igan.metrics import mnist_classifier
+from igan.metrics.classifier_score import classifier_score, from_function
+from igan.metrics.images import from_array
+
+BRIGHTNESS = from_function("brightness", lambda images: 100.0 * (images[:, 0, 0, 0, None] // 64 == jnp.arange(4)))
+
+
+@pytest.mark.parametrize(("levels", "expected"), [((10, 100, 150, 250), 4.0), ((10, 100), 2.0), ((7,), 1.0)])
+def test_counts_the_classes_that_are_equally_frequent_and_certain(levels, expected):
+    pixels = np.tile(np.array(levels, np.uint8), 40 // len(levels))[:, None, None] * np.ones((1, 2, 2), np.uint8)
+    score = classifier_score(from_array("shades", pixels), BRIGHTNESS)
+    assert score.value == pytest.approx(expected, rel=1e-9) and score.std == pytest.approx(0, abs=1e-9)
+    assert score.protocol == "ten-splits: 40 images in order, 10 splits; classifier brightness, shades"
+
+
+def test_undecided_classifiers_score_one_and_too_few_images_are_refused(random):
+    pixels = random.integers(0, 256, (20, 2, 2), np.uint8)
+    undecided = from_function("undecided", lambda images: jnp.zeros((len(images), 10)))
+    assert classifier_score(from_array("noise", pixels), undecided).value == 1.0
+    with pytest.raises(UserError, match="9 images cannot be divided into 10 splits"):
+        classifier_score(from_array("noise", pixels[:9]), undecided)
+    with pytest.raises(UserError, match="finite logits"):
+        not_a_number = from_function("nan", lambda images: jnp.full((len(images), 10), jnp.nan))
+        classifier_score(from_array("noise", pixels), not_a_number)
+
+
+def accuracy(judge, images: np.ndarray, labels: np.ndarray) -> float:
+    logits = jax.jit(lambda images: judge.apply(judge.params, images, ("logits",))["logits"])(images)
+    return float((np.argmax(logits, axis=-1) == labels).mean())
+
+
+def test_the_digit_classifier_learns_is_cached_and_judges(cache, monkeypatch):
+    from igan.data import load
+
+    digits = load("mnist", "embedded", "")
+    trainings = []
+    train = mnist_classifier.train
+    monkeypatch.setattr(mnist_classifier, "train", lambda *data: trainings.append(data) or train(*data))
+    judge = mnist_classifier.load(digits.train_images, digits.train_labels)
+    assert accuracy(judge, digits.test_images, digits.test_labels) > 0.93
+    again = mnist_classifier.load(digits.train_images, digits.train_labels)
+    assert len(trainings) == 1 and again.label == judge.label and len(list(cache.glob("mnist-*"))) == 1
+    # Real digits are many and clear; one digit alone is neither.
+    everything = classifier_score(from_array("digits", digits.test_images), judge, "one-split")
+    zeros = classifier_score(from_array("zeros", digits.test_images[digits.test_labels == 0]), judge, "one-split")
+    assert 8 < everything.value < 10 and 1 <= zeros.value < 1.8
+    assert "mnist-cnn trained on 4,000 digits, weights" in everything.protocol
+    (file,) = cache.glob("mnist-*")
+    file.write_bytes(file.read_bytes()[:1000])
+    monkeypatch.setattr(mnist_classifier, "train", lambda *data: trainings.append(data) or judge.params)
+    mnist_classifier.load(digits.train_images, digits.train_labels)
+    mnist_classifier.load(digits.train_images, digits.train_labels[::-1])
+    assert len(trainings) == 3  # A damaged file is replaced, and other data are other weights.
+
+
+def test_digits_of_another_shape_are_refused():
+    for images in (
+        np.zeros((200, 32, 32, 3), np.uint8),
+        np.zeros((200, 28, 28, 1)),
+        np.zeros((5, 28, 28, 1), np.uint8),
+    ):
+        with pytest.raises(UserError, match=r"learns from uint8 images \[n, 28, 28, 1\]"):
+            mnist_classifier.load(images, np.zeros(len(images), np.int32))
+
+
+def test_shifted_digits_are_the_same_digits_elsewhere(random):
+    images = random.integers(1, 256, (50, 6, 6, 1), np.uint8)
+    shifted = np.asarray(mnist_classifier.shift(jax.random.key(0), jnp.asarray(images)))
+    offsets = set()
+    for before, after in zip(images[..., 0], shifted[..., 0], strict=True):
+        found = [
+            (row, column)
+            for row in range(-2, 3)
+            for column in range(-2, 3)
+            if np.array_equal(np.pad(before, 2)[2 + row : 8 + row, 2 + column : 8 + column], after)
+        ]
+        assert len(found) == 1
+        offsets.add(found[0])
+    assert len(offsets) > 12
+
+
+def test_more_than_99_percent_on_the_full_data(mnist, monkeypatch):
+    """Trains for a minute when it is run for the first time; the weights stay in the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(pathlib.Path.home() / ".cache"))
+    judge = mnist_classifier.load(mnist.train_images, mnist.train_labels)
+    assert accuracy(judge, mnist.test_images, mnist.test_labels) > 0.99

@@ -1,0 +1,184 @@
+"""The experiments: what each variant switches, and that small ones train, from memory and from a stream, and resume."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from igan import experiment, technique, train
+from igan.checkpoint import Checkpoints
+from igan.config import validate
+from igan.errors import UserError
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+README = Path(__file__).parents[1] / "README.md"
+ABLATION = ("ours", "-vbn+bn", "-l+ha", "-ls", "-l", "-mbf")
+VARIANTS = [
+    *(("mnist", variant) for variant in ("", "unsupervised")),
+    *(("cifar10", variant) for variant in ("", "feature_matching", "minibatch_discrimination", *ABLATION)),
+    *(("svhn", variant) for variant in ("", "feature_matching", "minibatch_discrimination")),
+    ("imagenet", ""),
+]
+
+
+def get_config(name: str, variant: str = ""):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant)
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_every_variant_is_valid_and_says_what_it_is(name: str, variant: str) -> None:
+    config = get_config(name, variant)
+    validate(config)
+    assert config.experiment == name
+    assert config.variant == variant or not variant
+
+
+def test_every_experiment_is_listed_here() -> None:
+    assert {path.stem for path in FOLDER.glob("*.py")} == {name for name, _ in VARIANTS}
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn", "imagenet"])
+def test_an_unknown_variant_is_refused_with_the_known(name: str) -> None:
+    with pytest.raises(UserError) as caught:
+        get_config(name, "-msf")
+    known = [variant for each, variant in VARIANTS if each == name and variant]
+    assert all(variant in str(caught.value) for variant in known) and "\n" not in str(caught.value)
+
+
+def test_the_rows_of_the_ablation_switch_what_the_readme_says() -> None:
+    switches = ("label_smoothing", "virtual_batch_norm", "minibatch_discrimination", "historical_averaging")
+    for variant in ABLATION:
+        row = next(line for line in README.read_text().splitlines() if line.startswith(f"| `{variant}` |"))
+        labels, *cells = [cell.strip() for cell in row.split("|")[2:-1]]
+        config = get_config("cifar10", variant)
+        assert config.techniques.semi_supervised.enabled == (labels == "all") and config.labels_per_class == 0
+        assert [config.techniques[name].enabled for name in switches] == [cell == "yes" for cell in cells], variant
+        # What the rows have in common.
+        assert not config.techniques.feature_matching.enabled and config.techniques.minimax.enabled
+        assert (config.generator.steps, config.networks.input_noise, config.networks.input_dropout) == (3, 0.2, 0.0)
+
+
+def test_the_papers_numbers() -> None:
+    cifar10, svhn, imagenet = get_config("cifar10"), get_config("svhn"), get_config("imagenet")
+    assert (cifar10.epochs, cifar10.labels_per_class, cifar10.batch_size) == (1200, 400, 100)
+    assert (svhn.epochs, svhn.labels_per_class, svhn.data.name) == (900, 100, "svhn_cropped")
+    assert svhn.networks.discriminator_widths == (64, 128)
+    assert get_config("svhn", "minibatch_discrimination").networks.discriminator_widths == (96, 192)
+    for config in (cifar10, svhn):
+        assert config.generator.learning_rate == config.discriminator.learning_rate == 3e-4
+        assert config.generator.constant_share == pytest.approx(2 / 3)
+        assert config.techniques.feature_matching.distance == "absolute"
+    targets = technique.targets(technique.load(imagenet.techniques))
+    assert targets == (0.75, 0.375)
+    assert imagenet.generator.learning_rate == 4e-4 and imagenet.batch_size == 64
+    assert imagenet.techniques.minibatch_discrimination.to_dict() == {
+        "enabled": True,
+        "kernels": 300,
+        "dimensions": 50,
+    }
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of twenty images of 16 x 16 pixels: noise around a colour."""
+    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("pictures")
+    for label, colour in enumerate(np.eye(3) * 120 + 60):
+        (folder / f"class{label}").mkdir()
+        for index in range(20):
+            pixels = np.clip(colour + random.normal(0, 40, (16, 16, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"class{label}" / f"{index}.png")
+    return folder
+
+
+def shrink(config, pictures: Path):
+    config.data.name = f"folder:{pictures}"
+    config.devices = 1
+    config.batch_size = 9
+    config.initial_images = 12
+    config.epochs = 2
+    config.evaluation.interval = config.checkpoint.interval = config.reporting.samples_interval = 100
+    config.reporting.samples = 4
+    config.networks.latent_size = 5
+    config.networks.generator_widths = (6, 4)
+    config.techniques.virtual_batch_norm.reference_size = 5
+    config.techniques.minibatch_discrimination.kernels = 4
+    return config
+
+
+def small_cifar10(pictures: Path):
+    config = shrink(get_config("cifar10", "-l+ha"), pictures)
+    config.techniques.semi_supervised.enabled = True
+    config.networks.discriminator_widths = (4, 5)
+    for player in (config.generator, config.discriminator):
+        player.constant_share = 1.0
+    return config
+
+
+def small_imagenet(pictures: Path):
+    config = shrink(get_config("imagenet"), pictures)
+    config.data.image_size = 16
+    config.networks.generator_widths = (6, 5, 4)
+    config.networks.noise_channels = (2, 1, 1)
+    config.networks.discriminator_widths, config.networks.discriminator_strides = (4, 5), (2, 2)
+    config.networks.dense_width = 7
+    config.steps_per_chunk = 2
+    return config
+
+
+def saved_state(config, folder: Path):
+    built = experiment.build(config)
+    with Checkpoints(folder / "checkpoints", 3, print) as checkpoints:
+        return checkpoints.restore_latest(built.engine.state_shape)[1]
+
+
+def losses(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    named = [{name: value for name, value in line.items() if re.match("[dg]/", name)} for line in lines]
+    return [line for line in named if line]
+
+
+@pytest.mark.parametrize("small", [small_cifar10, small_imagenet], ids=["in memory", "streamed"])
+def test_a_small_game_trains_and_resumes_bit_for_bit(small, pictures: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    summary = train.run(small(pictures), whole)
+    assert summary["finished"] and summary["classes"] == 3
+    shorter = small(pictures)
+    shorter.epochs = 1
+    train.run(shorter, parts)
+    train.run(small(pictures), parts)
+    uninterrupted, resumed = (saved_state(small(pictures), folder) for folder in (whole, parts))
+    for expected, found in zip(jax.tree.leaves(uninterrupted), jax.tree.leaves(resumed), strict=True):
+        if jax.dtypes.issubdtype(expected.dtype, jax.dtypes.prng_key):
+            expected, found = jax.random.key_data(expected), jax.random.key_data(found)
+        np.testing.assert_array_equal(expected, found)
+    assert losses(whole) == losses(parts) != []
+    grids = [np.asarray(Image.open(path), int) for path in sorted((whole / "samples").glob("*.png"))]
+    assert np.abs(grids[0] - grids[-1]).max() > 0, "the samples do not change"
+
+
+def test_a_folder_of_one_class_is_refused_for_labels(pictures: Path) -> None:
+    config = small_cifar10(pictures / "class0")
+    with pytest.raises(UserError, match="one class"):
+        experiment.build(config)
+
+
+def test_some_labels_of_a_stream_are_refused(pictures: Path) -> None:
+    config = small_imagenet(pictures)
+    config.labels_per_class = 2
+    with pytest.raises(UserError, match="labels_per_class=0"):
+        experiment.build(config)
+
+
+def test_joint_networks_refuse_labels_drawn_apart(pictures: Path) -> None:
+    config = small_imagenet(pictures)
+    config.data.stream, config.labels_per_class = False, 2
+    with pytest.raises(UserError, match="labels_per_class=0"):
+        experiment.build(config)
