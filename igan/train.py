@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from igan import experiment, feed, workdir
@@ -20,6 +19,7 @@ from igan.engine import Feed
 from igan.errors import RunError
 from igan.evaluate import TestErrors
 from igan.experiment import Experiment
+from igan.finite import all_finite, check_finite
 from igan.reporting.grids import image_grid
 from igan.reporting.log import RunLog
 from igan.reporting.progress import RunProgress
@@ -199,20 +199,6 @@ def grid(samples: np.ndarray, image_range: tuple[float, float]) -> np.ndarray:
     return image_grid(samples[:, : rows * columns].reshape(-1, *samples.shape[2:]), columns, image_range)
 
 
-def check_finite(metrics: dict[str, np.ndarray], step: int, saved: list[int]) -> None:
-    """Raises RunError naming the first of the metrics [R, updates] up to `step` that is not finite, and where."""
-    for name, values in metrics.items():
-        bad = ~np.isfinite(values)
-        if bad.any():
-            first = step - values.shape[1] + 1
-            updates = first + np.flatnonzero(bad.any(axis=0))
-            replicas = np.flatnonzero(bad.any(axis=1)).tolist()
-            raise RunError(
-                f"'{name}' is not finite at updates {updates[0]} to {updates[-1]} (replicas {replicas}); the last good"
-                f" checkpoint is {f'of update {saved[-1]}' if saved else 'none yet'}. A lower learning rate may help."
-            )
-
-
 def save(session: Session, step: int, state: GameState) -> None:
     """Saves a checkpoint, unless the state is not finite: then RunError, and the last good one stays the newest."""
     players = {"discriminator": state.discriminator.params, "generator": state.generator.params}
@@ -220,12 +206,6 @@ def save(session: Session, step: int, state: GameState) -> None:
         if not all_finite(params):
             raise RunError(f"the {name}'s parameters are not finite after update {step}; it was not saved")
     session.checkpoints.save(step, state)
-
-
-@jax.jit
-def all_finite(params: Any) -> Array:
-    """Returns whether all numbers of a pytree are finite."""
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from igan import config as configs
 from igan import experiment, technique
 from igan.config import changed, default, validate
 from igan.errors import RunError, UserError
-from igan.train import check_finite
+from igan.finite import check_finite
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,12 +16,8 @@ def definition(probabilities) -> float:
     """exp of the mean KL divergence from the marginal, with plain loops and exact sums."""
     count, classes = len(probabilities), len(probabilities[0])
     marginal = [math.fsum(row[k] for row in probabilities) / count for k in range(classes)]
-    terms = [
-        row[k] * (math.log(row[k]) - math.log(marginal[k]))
-        for row in probabilities
-        for k in range(classes)
-        if row[k] > 1e-300
-    ]
+    pairs = [(row[k], marginal[k]) for row in probabilities for k in range(classes) if row[k] > 1e-300]
+    terms = [probability * (math.log(probability) - math.log(mean)) for probability, mean in pairs]
     return math.exp(math.fsum(terms) / count)
 
 
