@@ -64,6 +64,13 @@ def default(networks: str = "fully_connected") -> Config:
 
     config.evaluation = ConfigDict()
     config.evaluation.interval = 600  # Updates from one test to the next.
+    # Of the averaged generator: inception_score, fid, kid, precision_recall, density_coverage, classifier_score.
+    config.evaluation.scores = ()
+    config.evaluation.scores_interval = 30_000  # Updates from one scoring to the next; the last update is scored too.
+    config.evaluation.images = 50_000  # Generated images that a score looks at.
+    config.evaluation.reference_images = 0  # Training images that they are compared with, drawn once; 0: all.
+    config.evaluation.best = ""  # The score whose best checkpoint is kept in best/; "": the first one.
+    config.evaluation.inception_weights = ""  # A file; "": what igan.metrics.fetch has put into the cache.
     config.checkpoint = ConfigDict()
     config.checkpoint.interval = 3000  # Updates from one checkpoint to the next.
     config.checkpoint.keep = 3  # Newest checkpoints kept; at least 2.
@@ -80,11 +87,13 @@ def validate(config: Config) -> None:
     """
     _require_fields(config)
     positive = ["replicas", "epochs", "batch_size", "evaluation.interval", "checkpoint.interval"]
-    for field in [*positive, "reporting.samples_interval", "reporting.samples"]:
+    for field in [*positive, "reporting.samples_interval", "reporting.samples", "evaluation.scores_interval"]:
         _at_least(config, 1, field)
     _at_least(config, 2, "initial_images")  # One image has no variance.
     _at_most(config, 100_000, "replicas")
     _at_most(config, 100_000, "reporting.samples")
+    _at_least(config, 2, "evaluation.images")
+    _at_least(config, 0, "evaluation.reference_images")
     _at_least(config, 0, "seed")
     _at_most(config, 2**31 - 1 - config.replicas, "seed")
     for field in ("labels_per_class", "devices", "steps_per_chunk"):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from igan import evaluate, step
+from igan import inference, step
 from igan.data.batches import Orders, Resident, Streamed, epoch_order, gather, make_orders, rescale, unpack
 from igan.errors import UserError
 from igan.step import Game
@@ -47,7 +47,7 @@ class Engine(NamedTuple):
     # (state, updates, feed) -> state, metrics [R, updates]; the feed is None where the data are on the device.
     run: Callable[..., tuple[GameState, Metrics]]
     compile: Callable[[int], jax.stages.Compiled]  # Compiles `run` for this many updates ahead of time.
-    test_errors: Callable[[GameState], evaluate.TestErrors]
+    test_errors: Callable[[GameState], inference.TestErrors]
     sample: Callable[[GameState, int], Array]  # (state, count) -> images [R, count, ...] of the averaged generators.
     state_shape: GameState  # Shapes, types and shardings of a state, for restoring one.
     put: Callable[[Feed], Feed]  # Copies a feed to the devices.
@@ -119,15 +119,15 @@ def make(game: Game, plan: Plan, resident: Resident, labeled: np.ndarray | None,
 
     def sample(state: GameState, count: int) -> Array:
         def draw(params: Params, variables: Variables, key: Key) -> Array:
-            frozen = evaluate.freeze(networks, params, variables, key, plan.initial_images)
-            return evaluate.sample(networks, params, frozen, key, count)
+            frozen = inference.freeze(networks, params, variables, key, plan.initial_images)
+            return inference.sample(networks, params, frozen, key, count)
 
         return replicated(draw)(state.generator.average, state.generator.variables, state.key)
 
     initialize_all = jax.jit(replicated(initialize, in_axes=(None, 0), out_axes=STATE_AXES), out_shardings=sharding)
     run_all = jax.jit(run, static_argnums=4, donate_argnums=0, out_shardings=(sharding, dealt))
     test_errors = jax.jit(
-        functools.partial(evaluate.test_errors, networks, batch_size=plan.batch_size), out_shardings=everywhere
+        functools.partial(inference.test_errors, networks, batch_size=plan.batch_size), out_shardings=everywhere
     )
 
     def keys(seed: int) -> Key:

@@ -1,7 +1,8 @@
 """The two ways a run ends badly that are not bugs, and the words that help."""
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
@@ -13,6 +14,27 @@ class UserError(Exception):
 
 class RunError(Exception):
     """A run that could not go on: disk full, NaN, a lost device. One line; what is on disk stays valid; exit code 1."""
+
+
+def exit_code(command: Callable[[], object], interrupted: str = "interrupted") -> int:
+    """Runs a command and returns its exit code: 0, or 2, 1 or 130 with one line on stderr instead of a traceback.
+
+    Args:
+      command: does the work. UserError is 2, RunError 1, Ctrl-C 130.
+      interrupted: what to say after Ctrl-C.
+
+    >>> exit_code(lambda: None)
+    0
+    """
+    try:
+        command()
+    except (UserError, RunError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        return 130
+    return 0
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,86 +1,140 @@
-"""What a game is worth: test errors of the discriminator as a classifier, and images of the generator."""
+"""Evaluates a checkpoint of a run: test errors, and scores of its averaged generator.
 
-from typing import NamedTuple
+    python -m igan.evaluate --workdir=runs/cifar10 --scores=inception_score,fid
+    python -m igan.evaluate --workdir=runs/cifar10 --scores=fid,kid --images=10000 --json
+    python -m igan.evaluate --workdir=runs/mnist --scores=classifier_score --best
 
-import jax
-import jax.numpy as jnp
+The run may still be training: nothing of it is changed. If the checkpoint is the run's last, the scores are added to
+its summary.json, where `python -m igan.report` finds them. Every number is printed with its protocol.
+Exit codes: 0 done; 1 failed; 2 the command is wrong.
+"""
 
-from igan.data.batches import rescale
-from igan.randomness import stream
-from igan.types import Array, GameState, Key, Networks, Params, Variables
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from igan import cache, experiment, scoring, workdir
+from igan.checkpoint import Checkpoints
+from igan.config import Config
+from igan.errors import UserError, exit_code
+from igan.experiment import Experiment
+from igan.metrics.compute import notes
+from igan.metrics.score import Score
+from igan.types import GameState
 
 
-class TestErrors(NamedTuple):
-    """Misclassified test images of R replicas, int32."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    cache.keep_compiled_programs(cache.compiled_programs())
+    return exit_code(lambda: run(options))
 
-    averaged: Array  # [R], with the moving average of the parameters: the numbers to quote.
-    raw: Array  # [R], with the parameters as they are.
-    ensemble: Array  # [], of the mean of the replicas' class probabilities, averaged parameters.
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluates, prints, and adds scores to the summary they belong to."""
+    directory = Path(options.workdir)
+    config = settle(options, directory)
+    built = experiment.build(config)
+    scorer = scoring.make(config, built) if config.evaluation.scores else None
+    step, state = restore(directory, built, options.best)
+    result: dict[str, Any] = {"workdir": str(directory), "step": step}
+    if built.has_test_errors:
+        errors = built.engine.test_errors(state)
+        result |= {"test_examples": built.test_examples, "test_errors": errors.averaged.tolist()}
+        result |= {"test_errors_raw": errors.raw.tolist(), "ensemble_errors": int(errors.ensemble)}
+    if scorer:
+        with notes(lambda note: print(note, file=sys.stderr)):
+            result["scores"] = scorer(state, lambda: False)
+        add_to_summary(directory, step, result["scores"])
+    if options.json:
+        print(json.dumps(result, indent=2, ensure_ascii=False))
+    else:
+        show(result)
 
 
-def class_probabilities(
-    networks: Networks, params: Params, variables: Variables, images: Array, batch_size: int
-) -> Array:
-    """Returns p(y | x, y is a real class) of one discriminator, float32 [n, classes].
+def settle(options: argparse.Namespace, directory: Path) -> Config:
+    """Returns the config of the run with what the command line asks for."""
+    config = workdir.load(directory)
+    fields = ("scores", "images", "reference_images", "inception_weights")
+    for field in fields:
+        if (value := getattr(options, field)) is not None:
+            config.evaluation[field] = value
+    if options.scores is not None:
+        config.evaluation.best = ""
+    if options.data_dir is not None:
+        config.data.dir = options.data_dir
+    return config
 
-    Images go through in batches, in their order, the last one filled up with those before it: a discriminator with
-    minibatch features looks at the batch, so it is given what it was trained with.
 
-    Args:
-      images: uint8 [n, height, width, channels].
-      batch_size: images a batch.
+def restore(directory: Path, built: Experiment, best: bool) -> tuple[int, GameState]:
+    """Returns the newest checkpoint of a run, or the one with its best score, and the update it was saved at.
+
+    Raises UserError if there is none.
     """
-    key = jax.random.key(0)  # Never used: without `train` a network is deterministic.
-
-    def probabilities(batch: Array) -> Array:
-        inputs = rescale(batch, networks.image_range)
-        critique, _ = networks.discriminator.apply(params, variables, key, inputs, train=False)
-        return jax.nn.softmax(critique.class_logits)
-
-    count = len(images)
-    size = min(batch_size, count)
-    whole = count - count % size
-    batches = jax.lax.map(probabilities, images[:whole].reshape(-1, size, *images.shape[1:]))
-    rest = probabilities(images[count - size :])[size - count % size :]
-    return jnp.concatenate([batches.reshape(whole, -1), rest])
+    folder = directory / ("best" if best else "checkpoints")
+    with Checkpoints(folder, keep=2, read_only=True) as checkpoints:
+        found = checkpoints.restore_latest(built.engine.state_shape)
+    if found is None:
+        hint = "train with --config.evaluation.scores=..." if best else "train it first"
+        raise UserError(f"there is no checkpoint in {folder}: {hint}")
+    return found
 
 
-def test_errors(networks: Networks, state: GameState, images: Array, labels: Array, batch_size: int) -> TestErrors:
-    """Returns the test errors of every replica of a state, and of their ensemble.
-
-    Args:
-      images: uint8 [n, height, width, channels].
-      labels: int32 [n].
-      batch_size: images a batch; see `class_probabilities`.
-    """
-    player = state.discriminator
-
-    def probabilities(params: Params) -> Array:
-        return jax.vmap(lambda params, variables: class_probabilities(networks, params, variables, images, batch_size))(
-            params, player.variables
-        )
-
-    def errors(probabilities: Array) -> Array:
-        return jnp.sum(jnp.argmax(probabilities, axis=-1) != labels, axis=-1)
-
-    averaged = probabilities(player.average)
-    return TestErrors(errors(averaged), errors(probabilities(player.params)), errors(jnp.mean(averaged, axis=0)))
+def add_to_summary(directory: Path, step: int, scores: scoring.Scores) -> None:
+    """Adds scores to `summary.json` if it tells of this step; says so, or why not."""
+    path = directory / "summary.json"
+    try:
+        summary = json.loads(path.read_text())
+        reached = summary["steps"]
+    except (OSError, ValueError, LookupError, TypeError):
+        print(f"note: not written down: {path} is not there yet", file=sys.stderr)
+        return
+    if reached != step:
+        print(f"note: not written down: {path} tells of update {reached:,}, not {step:,}", file=sys.stderr)
+        return
+    earlier = summary.get("scores", {}) if summary.get("scores_step") == step else {}
+    workdir.write(path, summary | {"scores": earlier | scores, "scores_step": step})
+    print(f"added to {path}", file=sys.stderr)
 
 
-def freeze(networks: Networks, params: Params, variables: Variables, key: Key, count: int) -> Variables:
-    """Returns a generator's variables with the statistics of its normalisation layers belonging to `params`.
+def show(result: dict[str, Any]) -> None:
+    """Prints a result for people, a line each."""
+    print(f"{result['workdir']} at update {result['step']:,}")
+    if "test_errors" in result:
+        of = f"of {result['test_examples']:,}"
+        print(f"test errors {of} (averaged parameters): {result['test_errors']}; raw: {result['test_errors_raw']}")
+        if len(result["test_errors"]) > 1:
+            print(f"test errors {of} of the ensemble: {result['ensemble_errors']}")
+    for name, score in result.get("scores", {}).items():
+        if len(values := score["value"]) == 1:
+            print(f"{name}: {Score(values[0], score['std'] and score['std'][0], score['protocol'])}")
+        else:
+            spread = Score(statistics.fmean(values), statistics.stdev(values), score["protocol"])
+            print(f"{name}, mean and sample std over {len(values)} replicas: {spread}")
 
-    One training-mode pass over `count` latents leaves them behind: those of that batch, or of the reference batch of
-    virtual batch normalisation. Needed once for each set of parameters, before any number of samples.
-    """
-    latents = networks.sample_latents(stream(key, "reference"), count)
-    return networks.generator.apply(params, variables, stream(key, "noise"), latents, train=True)[1]
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m igan.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workdir", required=True, metavar="RUN", help="the work directory of a run")
+    parser.add_argument("--scores", type=_names, help=f"comma-separated, of {', '.join(scoring.KNOWN)}")
+    parser.add_argument("--images", type=int, help="generated images to look at; default: as the run's config says")
+    parser.add_argument("--reference_images", type=int, help="training images to compare them with; 0: all")
+    parser.add_argument("--inception_weights", help="a file, instead of what igan.metrics.fetch has put into the cache")
+    parser.add_argument("--data_dir", help="where tensorflow-datasets keeps its data, if not where the run found them")
+    parser.add_argument("--best", action="store_true", help="the checkpoint with the best score, not the newest")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
 
 
-def sample(networks: Networks, params: Params, variables: Variables, key: Key, count: int) -> Array:
-    """Returns `count` images of one generator, float32 in `networks.image_range`.
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
 
-    With the variables of `freeze`, one latent gives one image, whatever batch it comes in.
-    """
-    latents = networks.sample_latents(stream(key, "latents"), count)
-    return networks.generator.apply(params, variables, key, latents, train=False)[0]
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -28,9 +28,9 @@ import jax.numpy as jnp
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from igan import experiment, train, workdir
+from igan import cache, experiment, summary, train, workdir
 from igan.config import Config
-from igan.errors import RunError, UserError, did_you_mean
+from igan.errors import UserError, did_you_mean, exit_code
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment and variant, e.g. experiments/mnist.py.")
 WORKDIR = flags.DEFINE_string(
@@ -39,8 +39,7 @@ WORKDIR = flags.DEFINE_string(
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print config, networks and plan; train nothing and write nothing.")
 CACHE = flags.DEFINE_string(
     "compilation_cache",
-    os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    or str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "igan" / "xla"),
+    cache.compiled_programs(),
     "Where compiled programs are kept, so that a second start is quick; '' for nowhere.",
 )
 
@@ -62,7 +61,8 @@ def parse(arguments: Sequence[str]) -> list[str]:
         if len(rest) > 1:
             raise UserError(f"unexpected '{rest[1]}': every argument is of the form --name=value")
     except Exception as error:
-        _exit(2, _explain(error, path))
+        print(f"error: {' '.join(_explain(error, path).split())}", file=sys.stderr)
+        sys.exit(2)
     return rest
 
 
@@ -95,22 +95,16 @@ def main(arguments: Sequence[str]) -> None:
     """Runs the command that `parse` has understood."""
     logging.set_verbosity(logging.WARNING)
     if CACHE.value:
-        jax.config.update("jax_compilation_cache_dir", os.path.expanduser(CACHE.value))  # noqa: PTH111
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        cache.keep_compiled_programs(os.path.expanduser(CACHE.value))  # noqa: PTH111
     config: Config = CONFIG.value
     if config.deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
-    try:
-        if DRY_RUN.value:
-            describe(config)
-        else:
-            train.run(config, directory(config))
-    except UserError as error:
-        _exit(2, str(error))
-    except RunError as error:
-        _exit(1, str(error))
-    except KeyboardInterrupt:
-        _exit(130, "interrupted before the first update; nothing was lost")
+    sys.exit(
+        exit_code(
+            lambda: describe(config) if DRY_RUN.value else train.run(config, directory(config)),
+            "interrupted before the first update; nothing was lost",
+        )
+    )
 
 
 def directory(config: Config) -> Path:
@@ -128,12 +122,7 @@ def describe(config: Config) -> None:
     latents = networks.sample_latents(jax.random.key(0), built.plan.initial_images)
     print(f"{config}\n{networks.generator.describe(latents)}")
     print(networks.discriminator.describe(jnp.zeros((config.batch_size, *built.image_shape))))
-    train.announce(built, config)
-
-
-def _exit(code: int, message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code)
+    summary.announce(built, config)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from igan.errors import UserError
+from igan.errors import UserError, exit_code
 from igan.reporting.assemble import assemble
 from igan.reporting.page import Report, render_html, render_markdown, render_tables
 from igan.reporting.runs import load_runs
@@ -89,16 +89,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--dataset", metavar="NAME", help="report only the runs on this data set, such as mnist5k")
     options = parser.parse_args(arguments)
-    try:
-        report = write_report(options.runs, options.output, options.dataset)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: show(write_report(options.runs, options.output, options.dataset), options.output))
+
+
+def show(report: Report, output: Path) -> None:
+    """Prints a report's tables and warnings, and where the rest is."""
     print(render_tables(report))
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    print(f"Wrote {options.output / PAGE} (one page with everything) and {options.output / MARKDOWN}")
-    return 0
+    print(f"Wrote {output / PAGE} (one page with everything) and {output / MARKDOWN}")
 
 
 if __name__ == "__main__":

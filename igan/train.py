@@ -1,28 +1,32 @@
 """The host loop: run a chunk, report the one before, evaluate, checkpoint, stop cleanly on a signal."""
 
 import itertools
-import signal
+import statistics
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from igan import experiment, feed, workdir
+from igan import experiment, feed, scoring, summary, workdir
 from igan.checkpoint import Checkpoints
 from igan.config import Config
 from igan.data import Stream
 from igan.engine import Feed
-from igan.errors import RunError
-from igan.evaluate import TestErrors
+from igan.errors import RunError, UserError
 from igan.experiment import Experiment
 from igan.finite import all_finite, check_finite
+from igan.inference import TestErrors
+from igan.metrics.compute import notes
+from igan.reporting.ablation import direction
 from igan.reporting.grids import image_grid
 from igan.reporting.log import RunLog
 from igan.reporting.progress import RunProgress
+from igan.scoring import Scorer
+from igan.signals import stop_on_signal
 from igan.types import Array, GameState, Metrics
 
 LONG_RUN_SECONDS = 15 * 60  # A run that takes longer than this says how to shorten it.
@@ -47,6 +51,8 @@ class Session(NamedTuple):
     log: RunLog
     progress: RunProgress
     checkpoints: Checkpoints
+    scorer: Scorer | None  # Where scores are asked for; then there is
+    best: Checkpoints | None  # the checkpoint with the best one, in a folder of its own.
     clock_zero: float  # The time at which the run would have started, had it never been interrupted.
 
 
@@ -71,14 +77,17 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
     with config.unlocked():
         config.data.source = source_of(built.dataset.name)
     workdir.write(directory / "config.json", workdir.plain(config))
-    announce(built, config)
+    summary.announce(built, config)
+    scorer = scoring.make(config, built) if config.evaluation.scores else None
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(directory / "checkpoints", config.checkpoint.keep, print))
+        best = stack.enter_context(Checkpoints(directory / "best", 2, print)) if scorer else None
         step, state = checkpoints.restore_latest(built.engine.state_shape) or (0, built.engine.initialize(config.seed))
         log = stack.enter_context(RunLog(directory, step))
         seconds_before = max((line.get("seconds", 0.0) for line in workdir.metrics(directory)), default=0.0)
         progress = stack.enter_context(RunProgress(built.total_updates, step, built.dataset.name))
-        session = Session(config, built, directory, log, progress, checkpoints, began - seconds_before)
+        zero = began - seconds_before
+        session = Session(config, built, directory, log, progress, checkpoints, scorer, best, zero)
         if step:
             progress.note(f"Going on from update {step:,} of {built.total_updates:,}.")
         else:
@@ -91,8 +100,12 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
         step, state = play(session, step, state, stop)
         save(session, step, state)
         checkpoints.wait()
-    timings = {"seconds_to_first_step": compiled - began, "compile_seconds": compiled - compiling}
-    return finish(session, step, stop, timings)
+    timings = {
+        "seconds": time.monotonic() - session.clock_zero,
+        "seconds_to_first_step": compiled - began,
+        "compile_seconds": compiled - compiling,
+    }
+    return summary.finish(directory, config, built, step, stop[0] if stop else "", timings)
 
 
 def source_of(name: str) -> str:
@@ -106,9 +119,19 @@ def play(session: Session, step: int, state: GameState, stop: list[str]) -> tupl
     """Plays until the last update or a signal. Returns the step and the state, everything up to them reported."""
     built, config = session.experiment, session.config
     waiting: Chunk | None = None
-    start = step
+    start, scored = step, last_scored(session)
     feeds = feed_chunks(session, step)
-    while step < built.total_updates and not stop:
+    while True:
+        if not stop and scores_are_due(session, step, scored):
+            scored = step
+            if waiting:
+                report(session, waiting)
+                waiting = None
+            # Whoever is killed while looking at thousands of images goes on here, and looks at them again.
+            save(session, step, state)
+            score(session, step, state, stop)
+        if step == built.total_updates or stop:
+            break
         before, step = step, min(built.total_updates, step + built.updates_per_chunk)
         due = {
             what: step == built.total_updates or step // interval > before // interval
@@ -191,6 +214,55 @@ def report(session: Session, chunk: Chunk) -> None:
     session.progress.update(step, message)
 
 
+def last_scored(session: Session) -> int:
+    """Returns the last update whose scores are written down; 0 without any."""
+    return max((line["step"] for line in workdir.metrics(session.directory) if "scores" in line), default=0)
+
+
+def scores_are_due(session: Session, step: int, scored: int) -> bool:
+    """Returns whether to score the state of a step, after those of the step `scored`."""
+    interval = session.config.evaluation.scores_interval
+    passed = step // interval > scored // interval or step == session.experiment.total_updates
+    return session.scorer is not None and passed and step > scored
+
+
+def score(session: Session, step: int, state: GameState, stop: list[str]) -> None:
+    """Scores the averaged generators, writes that down, and keeps the state if it is the best so far.
+
+    What cannot be scored is told and costs nothing else. A signal ends the scoring; it is done when the run goes on.
+    """
+    if session.scorer is None or session.best is None:
+        return
+    with session.progress.paused():
+        try:
+            with notes(session.progress.note):
+                found = session.scorer(state, lambda: bool(stop))
+        except scoring.StoppedError:
+            return
+        except UserError as error:
+            session.progress.note(f"no scores at update {step:,}: {error}")
+            return
+    name = scoring.best_by(session.config, found)
+    sign = -1 if direction(name) == "↓" else 1
+    value, earlier = sign * statistics.fmean(found[name]["value"]), earlier_values(session, name, found)
+    is_best = all(value > sign * each for each in earlier)
+    line: dict[str, Any] = {"epoch": round(step / session.experiment.updates_per_epoch, 4)}
+    line |= {f"scores/{name}": each["value"] for name, each in found.items()}
+    line |= {"scores": found, "is_best": is_best, "seconds": round(time.monotonic() - session.clock_zero, 3)}
+    if is_best:
+        session.best.save(step, state)
+    session.log.write(step, line)
+    best = ", the best so far" if is_best else ""
+    session.progress.note(f"scores at update {step:,}{best}: {summary.describe_scores(found)}")
+
+
+def earlier_values(session: Session, name: str, found: scoring.Scores) -> list[float]:
+    """Returns the values that a score had before, by the same protocol: others cannot be compared."""
+    before = [line["scores"].get(name) for line in workdir.metrics(session.directory) if "scores" in line]
+    protocol = found[name]["protocol"]
+    return [statistics.fmean(each["value"]) for each in before if each and each["protocol"] == protocol]
+
+
 def grid(samples: np.ndarray, image_range: tuple[float, float]) -> np.ndarray:
     """Returns one picture of all replicas' samples [R, count, height, width, channels], a block of rows each."""
     replicas, count = samples.shape[:2]
@@ -206,82 +278,3 @@ def save(session: Session, step: int, state: GameState) -> None:
         if not all_finite(params):
             raise RunError(f"the {name}'s parameters are not finite after update {step}; it was not saved")
     session.checkpoints.save(step, state)
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[list[str]]:
-    """Yields a list that SIGINT and SIGTERM put their name into. A second signal ends the program at once."""
-    received: list[str] = []
-    handled = (signal.SIGINT, signal.SIGTERM)
-
-    def handle(number: int, frame: Any) -> None:
-        received.append(signal.Signals(number).name)
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, handle) for number in handled}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def announce(built: Experiment, config: Config) -> None:
-    """Prints what is about to run."""
-    dataset = built.dataset
-    if dataset.notice:
-        print(f"NOTE: {dataset.notice}")
-    labels = f", {built.labeled.shape[1]:,} of them labelled" if built.labeled is not None else ""
-    labels = ", all of them labelled" if built.plan.all_labeled else labels
-    print(f"data: {dataset.name}, {built.training_images:,} training images{labels}; {dataset.origin}")
-    print(
-        f"plan: {config.epochs:,} epochs of {built.updates_per_epoch:,} updates, {config.replicas} replica(s), on"
-        f" {len(built.devices)} x {built.devices[0].device_kind}"
-    )
-
-
-def finish(session: Session, step: int, stop: list[str], timings: dict[str, float]) -> dict[str, Any]:
-    """Writes `summary.json`, prints the result and returns it."""
-    built, config = session.experiment, session.config
-    dataset, lines = built.dataset, workdir.metrics(session.directory)
-    evaluations = [line for line in lines if "test_errors" in line]
-    summary: dict[str, Any] = {
-        "dataset": dataset.name,
-        "data_origin": dataset.origin,
-        "notice": dataset.notice,
-        "finished": step >= built.total_updates,
-        "experiment": config.experiment,
-        "variant": config.variant,
-        "classes": dataset.classes,
-        "test_examples": built.test_examples,
-    }
-    if evaluations:
-        last = evaluations[-1]
-        summary |= {
-            "test_errors": last["test_errors"],
-            "test_errors_raw": last["test_errors_raw"],
-            "ensemble_errors": last["ensemble_errors"],
-            "best_test_errors": workdir.best(evaluations, "test_errors"),
-            "best_test_errors_raw": workdir.best(evaluations, "test_errors_raw"),
-            "labels_per_class": config.labels_per_class,
-        }
-    summary |= {
-        "replicas": config.replicas,
-        "epochs": config.epochs,
-        "steps": step,
-        "seconds": round(time.monotonic() - session.clock_zero, 1),
-        **{name: round(seconds, 1) for name, seconds in timings.items()},
-        "device": f"{len(built.devices)} x {built.devices[0].device_kind}",
-        "versions": workdir.versions(),
-    }
-    workdir.write(session.directory / "summary.json", summary)
-    if dataset.notice:
-        print(f"NOTE: {dataset.notice}")
-    if evaluations:
-        print(
-            f"test errors of {built.test_examples:,} (averaged parameters): {summary['test_errors']};"
-            f" raw: {summary['test_errors_raw']}; best: {summary['best_test_errors']}"
-        )
-    ending = "finished" if summary["finished"] else f"stopped by {stop[0]} at update {step:,} and saved; go on with"
-    print(f"{ending} --workdir={session.directory}")
-    return summary

@@ -7,8 +7,10 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 import igan
-from igan.config import Config, changed
+from igan.config import Config, changed, default
 from igan.errors import RunError, UserError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
@@ -26,14 +28,9 @@ def settle(config: Config, workdir: Path) -> Config:
     path = workdir / "config.json"
     if not path.exists():
         return config
-    config = copy.deepcopy(config)
-    try:
-        before = json.loads(path.read_text())
-        source = before["data"]["source"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path} is not the config of a run: choose another --workdir, or remove that file") from error
+    config, before = copy.deepcopy(config), _read_config(path)
     if config.data.source == "auto":
-        config.data.source = source
+        config.data.source = before["data"]["source"]
     differences = changed(before, plain(config))
     decays = min(config.discriminator.constant_share, config.generator.constant_share) < 1
     if decays and before.get("epochs") != config.epochs:
@@ -43,6 +40,33 @@ def settle(config: Config, workdir: Path) -> Config:
             f"{workdir} holds a run of another config ({'; '.join(differences)}):"
             " go on with its config, or choose another --workdir"
         )
+    return config
+
+
+def load(workdir: Path) -> Config:
+    """Returns the config of the run in a work directory. Fields younger than the run have their defaults.
+
+    Raises UserError if there is no run.
+
+    >>> load(Path("runs/mnist")).labels_per_class  # doctest: +SKIP
+    10
+    """
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise UserError(f"{workdir} holds no run (there is no {path.name}): give a --workdir of igan.main")
+    config: Config = ConfigDict(_read_config(path))
+    for section, fields in default().items():
+        if isinstance(fields, ConfigDict) and section not in ("networks", "techniques"):
+            config[section] = ConfigDict({**fields, **config.get(section, {})})
+    return config
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text())
+        config["data"]["source"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path} is not the config of a run: choose another --workdir, or remove that file") from error
     return config
 
 

@@ -48,6 +48,16 @@ def rescale(images: Array | np.ndarray, image_range: tuple[float, float]) -> Arr
     return low + jnp.asarray(images, jnp.float32) * ((high - low) / 255)
 
 
+def quantize(images: Array, image_range: tuple[float, float]) -> Array:
+    """Takes images in `image_range` to the nearest uint8 in [0, 255]; what lies outside is clipped.
+
+    >>> quantize(jnp.array([-1.2, 0.0, 1.0]), (-1.0, 1.0))
+    Array([  0, 128, 255], dtype=uint8)
+    """
+    low, high = image_range
+    return jnp.round((jnp.clip(images, low, high) - low) * (255 / (high - low))).astype(jnp.uint8)
+
+
 def make_orders(
     key: Key, start: Array, updates: int, size: int, labeled: Array | None, batch_size: int, steps: tuple[int, int]
 ) -> Orders:

@@ -7,11 +7,9 @@ import contextlib
 import hashlib
 import importlib.util
 import logging
-import os
 import queue
 import re
 import struct
-import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from igan import cache
 from igan.data.dataset import Dataset, Records
 from igan.data.progress import progress_bar
 from igan.errors import UserError
@@ -111,13 +110,14 @@ def read(name: str, folder: Path) -> Dataset:
       UserError: the data set is damaged, or not one of images of one size with class labels.
     """
     try:
-        cache = _cache_path(name, folder)
+        cached = _cache_path(name, folder)
     except OSError as error:
         raise _damaged(folder, error) from error
-    arrays = _read_cache(cache)
+    arrays = _read_cache(cached)
     if arrays is None:
         arrays = _decode(name, folder)
-        _write_cache(cache, arrays)
+        with contextlib.suppress(UserError):  # No cache is no reason to stop.
+            cache.write(cached, lambda file: np.savez(file, allow_pickle=False, **arrays))
     images_and_labels = (arrays[key] for key in ARRAYS)
     return Dataset(name, *images_and_labels, classes=int(arrays["classes"]), origin=f"{folder} ({name} {folder.name})")
 
@@ -247,8 +247,7 @@ def _cache_path(name: str, folder: Path) -> Path:
         status = file.stat()
         fingerprint.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     fingerprint.update((folder / "dataset_info.json").read_bytes())
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 (see sources)
-    return Path(caches, "igan", f"{name.replace('/', '-')}-{folder.name}-{fingerprint.hexdigest()[:16]}.npz")
+    return cache.directory() / f"{name.replace('/', '-')}-{folder.name}-{fingerprint.hexdigest()[:16]}.npz"
 
 
 def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
@@ -259,20 +258,6 @@ def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
             return {key: archive[key] for key in (*ARRAYS, "classes")}
     except Exception:  # whatever is wrong with it, it can be made again
         return None
-
-
-def _write_cache(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Keeps the arrays for the next start. Never half of them; and no cache is no reason to stop."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink()
-            raise
 
 
 def _damaged(folder: Path, error: Exception) -> UserError:

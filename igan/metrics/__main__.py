@@ -13,15 +13,13 @@ Exit codes: 0 done; 1 failed; 2 the command or the images are wrong.
 import argparse
 import json
 import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jax
-
-from igan.errors import RunError, UserError
-from igan.metrics import cache, images, inception, weights
-from igan.metrics.compute import SCORES, Settings, compute
+from igan import cache
+from igan.errors import UserError, exit_code
+from igan.metrics import images, inception, weights
+from igan.metrics.compute import SCORES, Settings, compute, notes
 from igan.metrics.images import Images
 from igan.metrics.inception_score import PROTOCOLS
 from igan.metrics.resize import METHODS
@@ -31,29 +29,17 @@ from igan.metrics.score import Score
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
     options = _parser().parse_args(arguments)
-    jax.config.update("jax_compilation_cache_dir", str(cache.directory() / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    try:
-        with warnings.catch_warnings(record=True) as notes:
-            warnings.simplefilter("always", UserWarning)
-            results = _run(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    for note in {str(note.message) for note in notes if note.category is UserWarning}:
-        print(f"note: {note}", file=sys.stderr)
-    if options.json:
-        print(json.dumps({name: score._asdict() for name, score in results.items()}, indent=2, ensure_ascii=False))
-    else:
-        for name, score in results.items():
-            print(f"{name}: {score}")
-    return 0
+    cache.keep_compiled_programs(cache.compiled_programs())
+    return exit_code(lambda: show(_run(options), options.json))
+
+
+def show(scores: Mapping[str, Score], as_json: bool) -> None:
+    """Prints scores, a line each, or all of them as one JSON object."""
+    if as_json:
+        print(json.dumps({name: score._asdict() for name, score in scores.items()}, indent=2, ensure_ascii=False))
+        return
+    for name, score in scores.items():
+        print(f"{name}: {score}")
 
 
 def _run(options: argparse.Namespace) -> dict[str, Score]:
@@ -69,7 +55,8 @@ def _run(options: argparse.Namespace) -> dict[str, Score]:
             f"nothing to compute from one set and a part of the network: give a second set, or {weights.HOW_TO_FETCH}"
         )
     fields = {name: value for name, value in vars(options).items() if name in Settings._fields}
-    return compute(scores, generated, reference, network, Settings(**fields))
+    with notes(lambda note: print(note, file=sys.stderr)):
+        return compute(scores, generated, reference, network, Settings(**fields))
 
 
 def open_images(address: str, data_directory: str = "") -> Images:

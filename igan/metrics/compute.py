@@ -1,12 +1,14 @@
 """From images to scores: looks at each set once, and computes every score that is asked for from what it saw."""
 
-from collections.abc import Sequence
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from igan.errors import UserError, did_you_mean
-from igan.metrics import cache, inception_score, kernel_distance, precision_recall
+from igan.metrics import inception_score, kernel_distance, moments_cache, precision_recall
 from igan.metrics.extract import FeatureNetwork, collect, stream
 from igan.metrics.frechet_distance import Moments, frechet_distance, moments
 from igan.metrics.images import Images
@@ -57,7 +59,7 @@ def compute(
     >>> compute(["fid"], images.from_path("samples"), images.from_path("real"), network)  # doctest: +SKIP
     {'fid': Score(value=..., std=None, protocol='10,000 against 10,000 images, ...')}
     """
-    settings = _complete(scores, generated, reference, network, settings)
+    settings = complete(scores, generated.count, reference and reference.count, network, settings)
     level = settings.level
     levels = ["logits_unbiased"] if "inception_score" in scores else []
     distances = [name for name in scores if name != "inception_score"]
@@ -80,6 +82,16 @@ def compute(
         if distances and reference is not None:
             results |= _distances(distances, features[level], reference, network, settings, label)
     return {name if name == "inception_score" else f"{name}{suffix}": result for name, result in results.items()}
+
+
+@contextlib.contextmanager
+def notes(note: Callable[[str], object]) -> Iterator[None]:
+    """Hands the warnings of scores, that a number means little say, to `note`, a line each and none of them twice."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for text in dict.fromkeys(str(each.message) for each in caught if each.category is UserWarning):
+        note(f"note: {text}")
 
 
 def _distances(
@@ -109,14 +121,13 @@ def _distances(
     return results
 
 
-def _complete(
-    scores: Sequence[str],
-    generated: Images,
-    reference: Images | None,
-    network: FeatureNetwork,
-    settings: Settings,
+def complete(
+    scores: Sequence[str], generated: int, reference: int | None, network: FeatureNetwork, settings: Settings
 ) -> Settings:
-    """Fills in the settings left open; raises UserError for whatever would fail after an hour of looking at images."""
+    """Fills in the settings left open, for so many images on each side.
+
+    Raises UserError for whatever would otherwise fail after an hour of looking at images.
+    """
     for name in scores:
         if name not in SCORES:
             raise UserError(f"unknown score '{name}'.{did_you_mean(name, SCORES)}")
@@ -125,9 +136,9 @@ def _complete(
             raise UserError(
                 f"the Inception score needs the whole network, and these are the weights of a part: {HOW_TO_FETCH}"
             )
-        usual = "openai-is" if generated.count >= 50_000 else "ten-splits"
+        usual = "openai-is" if generated >= 50_000 else "ten-splits"
         settings = settings._replace(inception_score_protocol=settings.inception_score_protocol or usual)
-        inception_score.check(generated.count, settings.inception_score_protocol)
+        inception_score.check(generated, settings.inception_score_protocol)
     if not set(scores) - {"inception_score"}:
         return settings
     if reference is None:
@@ -137,7 +148,7 @@ def _complete(
     level = settings.level or ("2048" if "2048" in network.levels else "768")
     if level not in network.levels or level.startswith("logits"):
         raise UserError(f"{network.label} has no features '{level}': it has {', '.join(network.levels)}")
-    fewest = min(generated.count, reference.count)
+    fewest = min(generated, reference)
     if fewest < 2:
         raise UserError(f"a distance needs at least two images on each side, here is {fewest}")
     size = settings.kid_subset_size or min(1000, max(2, fewest // 2))
@@ -156,9 +167,9 @@ def _moments(features: np.ndarray) -> Moments:
 
 def _reference_moments(reference: Images, network: FeatureNetwork, settings: Settings) -> Moments:
     content, protocol = reference.content_hash(), f"{network.label}, {settings.level}-d features"
-    found = cache.read_moments(content, protocol)
+    found = moments_cache.read(content, protocol)
     if found is None:
         batches = stream(reference, network, [settings.level], batch_size=settings.batch_size)
         found = moments(batch[settings.level] for batch in batches)
-        cache.write_moments(content, protocol, found)
+        moments_cache.write(content, protocol, found)
     return found

@@ -24,8 +24,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from igan.errors import RunError, UserError
-from igan.metrics import cache, inception, torch_file, weights
+from igan import cache
+from igan.errors import RunError, UserError, exit_code
+from igan.metrics import inception, torch_file, weights
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 ADDRESSES = (
@@ -204,18 +205,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--from", dest="source", metavar="PATH", help="the published .pth file, where it is already here"
     )
     options = parser.parse_args(arguments)
-    try:
-        print(f"The weights are in {fetch(options.source)}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from there", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(
+        lambda: print(f"The weights are in {fetch(options.source)}"), "interrupted: the same command goes on from there"
+    )
 
 
 if __name__ == "__main__":

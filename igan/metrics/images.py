@@ -5,6 +5,7 @@ that is opaque everywhere is dropped; nothing else is converted silently.
 """
 
 import concurrent.futures
+import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from igan.errors import UserError
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 DECODE_THREADS = 8
 HASH_BYTES = 2**24
+HASH_IMAGES = 256
 
 
 class Images(NamedTuple):
@@ -85,6 +87,28 @@ def from_array(name: str, array: np.ndarray) -> Images:
         return digest.hexdigest()
 
     return Images(name, len(array), read, content_hash)
+
+
+def from_function(name: str, count: int, make: Callable[[int, int], np.ndarray]) -> Images:
+    """Wraps images that are made when they are looked at.
+
+    Args:
+      name: what the protocol calls them.
+      count: how many.
+      make: (start, stop) -> uint8 [stop - start, height, width, 1 or 3], always the same; called from any thread.
+
+    >>> from_function("black", 5, lambda start, stop: np.zeros((stop - start, 8, 8, 1), np.uint8)).read(0, 2).shape
+    (2, 8, 8, 3)
+    """
+
+    @functools.cache
+    def content_hash() -> str:
+        digest = hashlib.sha256(f"function {count}\n".encode())
+        for start in range(0, count, HASH_IMAGES):
+            digest.update(np.ascontiguousarray(make(start, min(start + HASH_IMAGES, count))).data)
+        return digest.hexdigest()
+
+    return Images(name, count, lambda start, stop: _to_rgb(name, make(start, stop)), content_hash)
 
 
 def from_folder(folder: str | Path) -> Images:

@@ -9,8 +9,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from igan import cache
 from igan.errors import UserError
-from igan.metrics import cache
 
 NAME = "inception-2015-12-05"
 SOURCE_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # Of the published PyTorch file.

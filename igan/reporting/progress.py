@@ -4,7 +4,8 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -93,6 +94,18 @@ class RunProgress:
     def note(self, line: str) -> None:
         """Prints a line that stays: above the bar, or between the plain lines."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Takes the live bar off the terminal, so that another one can be shown meanwhile."""
+        if self._bar is None:
+            yield
+            return
+        self._bar.stop()
+        try:
+            yield
+        finally:
+            self._bar.start()
 
     def steps_per_second(self) -> float | None:
         """The speed over the last minute or the last two updates; None before it is known."""

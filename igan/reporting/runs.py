@@ -182,7 +182,7 @@ def _assemble(
         errors=errors,
         errors_raw=numbers(facts, "test_errors_raw"),
         ensemble_errors=None if ensemble is None else number(ensemble, "ensemble_errors"),
-        scores=_read_scores(workdir, summary if _is_current(summary, lines) else {}, curves, warnings),
+        scores=_read_scores(workdir, _recorded_scores(summary, lines), curves, warnings),
         curves=curves,
         seconds=number_or_none(facts.get("seconds")),
         device=str(summary.get("device") or ""),
@@ -212,15 +212,22 @@ def _is_current(summary: dict[str, Any], lines: list[dict[str, Any]]) -> bool:
     return bool(summary) and integer(summary, "steps") >= (lines[-1]["step"] if lines else 0)
 
 
+def _recorded_scores(summary: dict[str, Any], lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the newest scores with their protocols: of the summary, or of a run that still trains."""
+    if _is_current(summary, lines):
+        return section(summary, "scores")
+    return next((section(line, "scores") for line in reversed(lines) if "scores" in line), {})
+
+
 def _read_scores(
-    workdir: Path, summary: dict[str, Any], curves: dict[str, Series], warnings: list[str]
+    workdir: Path, recorded: dict[str, Any], curves: dict[str, Series], warnings: list[str]
 ) -> dict[str, Score]:
     scores = {
         name.removeprefix("scores/"): Score(series[-1][1], None, LOGGED)
         for name, series in curves.items()
         if name.startswith("scores/")
     }
-    for name, entry in section(summary, "scores").items():
+    for name, entry in recorded.items():
         scores.pop(name, None)
         try:
             if not isinstance(entry, dict):
@@ -230,7 +237,9 @@ def _read_scores(
             if not values:
                 raise ValueError("an empty list")
             protocol = str(entry.get("protocol") or "not recorded")
-            scores[name] = Score(values, number_or_none(entry.get("std")), protocol)
+            std = entry.get("std")
+            own = std[0] if isinstance(std, list) and len(std) == 1 else std
+            scores[name] = Score(values, number_or_none(own), protocol)
         except ValueError as error:
             warnings.append(f"{workdir}: score {name} in summary.json is damaged ({error}): left out.")
     return scores

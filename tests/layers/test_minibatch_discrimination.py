@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from igan import evaluate, models, step, technique
+from igan import inference, models, step, technique
 from igan.errors import UserError
 from igan.layers.minibatch_discrimination import MinibatchDiscrimination, closeness, l1_distances
 from igan.types import Batch, Critique, Network, Networks
@@ -286,7 +286,7 @@ def crowd_classifier() -> Networks:
 def test_a_classifier_looks_at_test_images_in_batches_of_the_size_it_was_trained_with(random, count, batch_size):
     """In their order, the last batch filled up with the images before it."""
     images = random.integers(0, 256, (count, 2, 2, 1), dtype=np.uint8)
-    found = jax.jit(functools.partial(evaluate.class_probabilities, crowd_classifier(), batch_size=batch_size))(
+    found = jax.jit(functools.partial(inference.class_probabilities, crowd_classifier(), batch_size=batch_size))(
         np.float32(3), None, images
     )
     expected = []

@@ -10,7 +10,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from igan import evaluate, models, step, technique
+from igan import inference, models, step, technique
 from igan.errors import UserError
 from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.virtual_batch_norm import VirtualBatchNorm
@@ -169,7 +169,7 @@ def test_an_image_is_the_same_in_another_batch_and_after_freezing(networks, gene
     moved = jax.tree.map(lambda leaf: leaf + 0.1, params)  # Not those that left the variables' statistics behind.
     live, _ = generate(networks, True)(moved, variables, jax.random.key(0), latents)
     frozen = [
-        evaluate.freeze(networks, moved, variables, jax.random.key(seed), count) for seed, count in ((3, 2), (4, 6))
+        inference.freeze(networks, moved, variables, jax.random.key(seed), count) for seed, count in ((3, 2), (4, 6))
     ]
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), *frozen)  # Whatever the other latents.
     sampled, after = generate(networks, False)(moved, frozen[0], jax.random.key(0), latents)

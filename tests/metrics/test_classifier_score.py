@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from igan.errors import UserError
-from igan.metrics import mnist_classifier
+from igan.metrics import image_classifier
 from igan.metrics.classifier_score import classifier_score, from_function
 from igan.metrics.images import from_array
 
@@ -44,38 +44,50 @@ def test_the_digit_classifier_learns_is_cached_and_judges(cache, monkeypatch):
 
     digits = load("mnist", "embedded", "")
     trainings = []
-    train = mnist_classifier.train
-    monkeypatch.setattr(mnist_classifier, "train", lambda *data: trainings.append(data) or train(*data))
-    judge = mnist_classifier.load(digits.train_images, digits.train_labels)
+    train = image_classifier.train
+    monkeypatch.setattr(image_classifier, "train", lambda *data: trainings.append(data) or train(*data))
+    judge = image_classifier.load("digits", digits.train_images, digits.train_labels)
     assert accuracy(judge, digits.test_images, digits.test_labels) > 0.93
-    again = mnist_classifier.load(digits.train_images, digits.train_labels)
-    assert len(trainings) == 1 and again.label == judge.label and len(list(cache.glob("mnist-*"))) == 1
+    again = image_classifier.load("digits", digits.train_images, digits.train_labels)
+    assert len(trainings) == 1 and again.label == judge.label and len(list(cache.glob("classifier-*"))) == 1
     # Real digits are many and clear; one digit alone is neither.
     everything = classifier_score(from_array("digits", digits.test_images), judge, "one-split")
     zeros = classifier_score(from_array("zeros", digits.test_images[digits.test_labels == 0]), judge, "one-split")
     assert 8 < everything.value < 10 and 1 <= zeros.value < 1.8
-    assert "mnist-cnn trained on 4,000 digits, weights" in everything.protocol
-    (file,) = cache.glob("mnist-*")
+    assert "small-cnn trained on 4,000 images of digits, weights" in everything.protocol
+    (file,) = cache.glob("classifier-*")
     file.write_bytes(file.read_bytes()[:1000])
-    monkeypatch.setattr(mnist_classifier, "train", lambda *data: trainings.append(data) or judge.params)
-    mnist_classifier.load(digits.train_images, digits.train_labels)
-    mnist_classifier.load(digits.train_images, digits.train_labels[::-1])
+    monkeypatch.setattr(image_classifier, "train", lambda *data: trainings.append(data) or judge.params)
+    image_classifier.load("digits", digits.train_images, digits.train_labels)
+    image_classifier.load("digits", digits.train_images, digits.train_labels[::-1])
     assert len(trainings) == 3  # A damaged file is replaced, and other data are other weights.
 
 
-def test_digits_of_another_shape_are_refused():
-    for images in (
-        np.zeros((200, 32, 32, 3), np.uint8),
-        np.zeros((200, 28, 28, 1)),
-        np.zeros((5, 28, 28, 1), np.uint8),
+def test_the_judge_of_colour_images_reads_all_channels(random):
+    """Two classes that differ in their blue channel alone, and little of it at first."""
+    labels = np.arange(400) % 2
+    images = random.integers(0, 256, (400, 16, 16, 3)).astype(np.uint8)
+    images[..., 2] = images[..., 2] // 2 + 100 * labels[:, None, None].astype(np.uint8)
+    judge = image_classifier.load("blue", images, labels)
+    assert accuracy(judge, images, labels) > 0.95
+    assert "small-cnn trained on 400 images of blue" in judge.label
+
+
+def test_images_that_it_is_not_made_for_are_refused():
+    for images, labels, message in (
+        (np.zeros((200, 32, 32), np.uint8), np.arange(200) % 2, "a classifier learns from 100 or more uint8 images"),
+        (np.zeros((200, 28, 28, 1)), np.arange(200) % 2, "not float64"),
+        (np.zeros((5, 28, 28, 1), np.uint8), np.arange(5) % 2, "a classifier learns from 100 or more"),
+        (np.zeros((200, 128, 128, 3), np.uint8), np.arange(200) % 2, "made for 16 to 64 pixels a side"),
+        (np.zeros((200, 28, 28, 1), np.uint8), np.zeros(200, int), "two classes or more, and things has one"),
     ):
-        with pytest.raises(UserError, match=r"learns from uint8 images \[n, 28, 28, 1\]"):
-            mnist_classifier.load(images, np.zeros(len(images), np.int32))
+        with pytest.raises(UserError, match=message):
+            image_classifier.load("things", images, labels)
 
 
 def test_shifted_digits_are_the_same_digits_elsewhere(random):
     images = random.integers(1, 256, (50, 6, 6, 1), np.uint8)
-    shifted = np.asarray(mnist_classifier.shift(jax.random.key(0), jnp.asarray(images)))
+    shifted = np.asarray(image_classifier.shift(jax.random.key(0), jnp.asarray(images)))
     offsets = set()
     for before, after in zip(images[..., 0], shifted[..., 0], strict=True):
         found = [
@@ -92,5 +104,5 @@ def test_shifted_digits_are_the_same_digits_elsewhere(random):
 def test_more_than_99_percent_on_the_full_data(mnist, monkeypatch):
     """Trains for a minute when it is run for the first time; the weights stay in the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(pathlib.Path.home() / ".cache"))
-    judge = mnist_classifier.load(mnist.train_images, mnist.train_labels)
+    judge = image_classifier.load("mnist", mnist.train_images, mnist.train_labels)
     assert accuracy(judge, mnist.test_images, mnist.test_labels) > 0.99

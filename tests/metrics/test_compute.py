@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from igan import cache
 from igan.errors import UserError
-from igan.metrics import cache
+from igan.metrics import moments_cache
 from igan.metrics.compute import SCORES, Settings, compute
 from igan.metrics.extract import FeatureNetwork
 from igan.metrics.frechet_distance import frechet_distance, moments
@@ -109,7 +110,7 @@ def test_a_cache_of_another_protocol_is_refused_and_a_damaged_one_replaced(sets)
     compute(["fid"], *sets, WHOLE)
     (path,) = (cache.directory() / "moments").iterdir()
     content = sets[1].content_hash()
-    other = cache._moments_path(content, "toy trunk, 768-d features")
+    other = moments_cache._path(content, "toy trunk, 768-d features")
     path.rename(other)
     with pytest.raises(
         UserError, match=r"holds moments of another protocol \('toy net.*2048-d.*', not 'toy trunk, 768"

@@ -21,7 +21,7 @@ def apply(params, images, levels):
 
 @pytest.fixture(autouse=True)
 def same_compilation_cache(monkeypatch):
-    monkeypatch.setattr(command.jax.config, "update", lambda *options: None)
+    monkeypatch.setattr(command.cache, "keep_compiled_programs", lambda folder: None)
 
 
 @pytest.fixture

@@ -1,0 +1,191 @@
+"""Scores of a run's averaged generators under named protocols: while it trains, and of its checkpoints."""
+
+import concurrent.futures
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from igan import data, inference
+from igan.config import Config
+from igan.data.batches import quantize
+from igan.errors import UserError, did_you_mean
+from igan.experiment import Experiment
+from igan.metrics import compute, image_classifier, images, inception, weights
+from igan.metrics.classifier_score import classifier_score
+from igan.metrics.extract import FeatureNetwork
+from igan.metrics.images import Images
+from igan.metrics.score import Score
+from igan.randomness import stream
+from igan.types import Array, GameState, Key, Params, Variables
+
+CLASSIFIER_SCORE = "classifier_score"
+PAIRS = {"precision_recall": ("precision", "recall"), "density_coverage": ("density", "coverage")}  # Two in one.
+KNOWN = (CLASSIFIER_SCORE, *compute.SCORES)
+IMAGES_PER_DEVICE = 64  # Generated at once.
+
+# By name: {"value": [R], "std": [R] or None, "protocol": str}, as it is written down.
+Scores = dict[str, dict[str, Any]]
+
+
+class StoppedError(Exception):
+    """Raised where scores were not finished because the run is to stop."""
+
+
+# (state, whether to stop) -> the scores of all replicas. It is asked before every batch whether to stop.
+Scorer = Callable[[GameState, Callable[[], bool]], Scores]
+
+
+def make(config: Config, built: Experiment) -> Scorer:
+    """Returns what computes the scores of `config.evaluation` for a state of an experiment.
+
+    Image i is a pure function of the seed and of i, whatever the update: curves are not shaken by other latents.
+
+    Raises UserError for what can be known before any image is looked at: an unknown score, weights that are not there,
+    too few images for a protocol.
+
+    >>> score = make(config, built)  # doctest: +SKIP
+    >>> score(state, lambda: False)["fid"]  # doctest: +SKIP
+    {'value': [41.2], 'std': None, 'protocol': '50,000 against 50,000 images, ...'}
+    """
+    asked = config.evaluation
+    names = [name.strip() for entry in asked.scores for name in entry.split(",") if name.strip()]
+    for name in names:
+        if name not in KNOWN:
+            raise UserError(f"unknown score '{name}' in evaluation.scores.{did_you_mean(name, KNOWN)}")
+    if names:
+        best_by(config, [each for name in names for each in PAIRS.get(name, (name,))])
+    by_features = [name for name in names if name != CLASSIFIER_SCORE]
+    reference = reference_images(config, built)
+    network, settings = None, compute.Settings()
+    if by_features:
+        network = inception.network(weights.load(asked.inception_weights or None))
+        settings = compute.complete(by_features, asked.images, reference.count, network, settings)
+    judge = _judge(built) if CLASSIFIER_SCORE in names else None
+    draw = _make_draw(built)
+
+    def score(state: GameState, is_stopping: Callable[[], bool]) -> Scores:
+        real = _stoppable(reference, is_stopping)
+        results: list[Mapping[str, Score]] = []
+        for replica in range(built.plan.replicas):
+            generated = _stoppable(draw(state, replica, asked.images), is_stopping)
+            found: dict[str, Score] = {}
+            if network:
+                found |= compute.compute(by_features, generated, real, network, settings)
+            if judge:
+                found[CLASSIFIER_SCORE] = classifier_score(generated, judge)
+            results.append(found)
+        return {name: _together([found[name] for found in results]) for name in results[0]}
+
+    return score
+
+
+def reference_images(config: Config, built: Experiment) -> Images:
+    """Returns the real images that generated ones are compared with: training images, or so many drawn from them.
+
+    Those of a stream are read as it reads them, resized and cropped in the middle.
+    """
+    dataset, most = built.dataset, config.evaluation.reference_images
+    count = min(most or built.training_images, built.training_images)
+    name = f"{dataset.name} train"
+    chosen = np.arange(built.training_images)
+    if count < built.training_images:
+        # RandomState's stream is frozen: the same images in every version of NumPy.
+        chosen = np.sort(np.random.RandomState(0).permutation(built.training_images)[:count])
+        name += f", {count:,} of {built.training_images:,}"
+    if isinstance(dataset, data.Dataset):
+        return images.from_array(name, dataset.train_images[chosen])
+    asked = config.data
+    crop = "center" if asked.crop == "random" else asked.crop
+    fixed = data.open_stream(asked.name, asked.source, asked.dir, asked.image_size, crop, asked.corrupt)
+
+    def decode(index: np.int64) -> np.ndarray:
+        return fixed.example(int(index), np.random.default_rng(0))[0]
+
+    def read(start: int, stop: int) -> np.ndarray:
+        with concurrent.futures.ThreadPoolExecutor(images.DECODE_THREADS) as pool:
+            return np.stack(list(pool.map(decode, chosen[start:stop])))
+
+    return images.from_function(name, count, read)
+
+
+def best_by(config: Config, names: Iterable[str]) -> str:
+    """Returns the name of the score that decides which checkpoint is the best, out of the names of those computed.
+
+    A score of other features than usual may be called by its plain name: "fid" finds "fid_768".
+
+    Raises UserError if there is none of the name in `config.evaluation.best`.
+    """
+    names, wanted = list(names), config.evaluation.best
+    for name in names:
+        if wanted in ("", name, name.rpartition("_")[0]):
+            return name
+    raise UserError(f"evaluation.best={wanted} is not among the scores.{did_you_mean(wanted, names)}")
+
+
+def _judge(built: Experiment) -> FeatureNetwork:
+    dataset = built.dataset
+    if not isinstance(dataset, data.Dataset):
+        raise UserError(
+            "the classifier score is for data in memory: leave classifier_score out, or --config.data.stream=False"
+        )
+    return image_classifier.load(dataset.name, dataset.train_images, dataset.train_labels)
+
+
+def _make_draw(built: Experiment) -> Callable[[GameState, int, int], Images]:
+    """Returns a function (state, replica, count) -> images of the replica's averaged generator."""
+    networks, mesh = built.networks, Mesh(np.array(built.devices), ("data",))
+    split, everywhere = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
+    block = IMAGES_PER_DEVICE * len(built.devices)
+
+    @jax.jit
+    def freeze(params: Params, variables: Variables, key: Key) -> Variables:
+        return inference.freeze(networks, params, variables, key, built.plan.initial_images)
+
+    @jax.jit
+    def draw(params: Params, variables: Variables, key: Key, numbers: Array) -> tuple[Array, Array]:
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(stream(key, "scores"), numbers)
+        latents = jax.vmap(lambda key: networks.sample_latents(key, 1)[0])(keys)
+        generated = networks.generator.apply(params, variables, key, latents, train=False)[0]
+        return quantize(generated, networks.image_range), jnp.isfinite(generated).all()
+
+    def generated(state: GameState, replica: int, count: int) -> Images:
+        player = state.generator
+        one = jax.tree.map(lambda leaf: leaf[replica], (player.average, player.variables, state.key))
+        params, variables, key = jax.device_put(one, everywhere)
+        variables = freeze(params, variables, key)
+
+        def read(start: int, stop: int) -> np.ndarray:
+            parts = []
+            for first in range(start, stop, block):
+                numbers = jax.device_put(np.arange(first, first + block), split)
+                pixels, is_finite = draw(params, variables, key, numbers)
+                if not is_finite:
+                    raise UserError("the generator's images are not finite")
+                parts.append(np.asarray(pixels)[: stop - first])
+            return np.concatenate(parts)
+
+        return images.from_function("averaged generator", count, read)
+
+    return generated
+
+
+def _stoppable(source: Images, is_stopping: Callable[[], bool]) -> Images:
+    def read(start: int, stop: int) -> np.ndarray:
+        if is_stopping():
+            raise StoppedError
+        return source.read(start, stop)
+
+    return source._replace(read=read)
+
+
+def _together(scores: list[Score]) -> dict[str, Any]:
+    stds = [score.std for score in scores]
+    return {
+        "value": [score.value for score in scores],
+        "std": None if None in stds else stds,
+        "protocol": scores[0].protocol,
+    }

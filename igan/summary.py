@@ -1,0 +1,91 @@
+"""What a run says before it begins and when it has ended, and its `summary.json`."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from igan import workdir
+from igan.config import Config
+from igan.experiment import Experiment
+
+
+def announce(built: Experiment, config: Config) -> None:
+    """Prints what is about to run."""
+    dataset = built.dataset
+    if dataset.notice:
+        print(f"NOTE: {dataset.notice}")
+    labels = f", {built.labeled.shape[1]:,} of them labelled" if built.labeled is not None else ""
+    labels = ", all of them labelled" if built.plan.all_labeled else labels
+    print(f"data: {dataset.name}, {built.training_images:,} training images{labels}; {dataset.origin}")
+    print(
+        f"plan: {config.epochs:,} epochs of {built.updates_per_epoch:,} updates, {config.replicas} replica(s), on"
+        f" {len(built.devices)} x {built.devices[0].device_kind}"
+    )
+
+
+def finish(
+    directory: Path, config: Config, built: Experiment, step: int, stopped_by: str, timings: dict[str, float]
+) -> dict[str, Any]:
+    """Writes `summary.json`, prints the result and returns it.
+
+    Args:
+      directory: the work directory, whose `metrics.jsonl` is complete.
+      step: the updates that were done.
+      stopped_by: the signal that ended the run, "" without one.
+      timings: seconds by name, `seconds` of the whole run among them.
+    """
+    dataset, lines = built.dataset, workdir.metrics(directory)
+    summary: dict[str, Any] = {
+        "dataset": dataset.name,
+        "data_origin": dataset.origin,
+        "notice": dataset.notice,
+        "finished": step >= built.total_updates,
+        "experiment": config.experiment,
+        "variant": config.variant,
+        "classes": dataset.classes,
+        "test_examples": built.test_examples,
+    }
+    if evaluations := [line for line in lines if "test_errors" in line]:
+        last = evaluations[-1]
+        summary |= {
+            "test_errors": last["test_errors"],
+            "test_errors_raw": last["test_errors_raw"],
+            "ensemble_errors": last["ensemble_errors"],
+            "best_test_errors": workdir.best(evaluations, "test_errors"),
+            "best_test_errors_raw": workdir.best(evaluations, "test_errors_raw"),
+            "labels_per_class": config.labels_per_class,
+        }
+    if scored := [line for line in lines if "scores" in line]:
+        summary |= {"scores": scored[-1]["scores"], "scores_step": scored[-1]["step"]}
+        if kept := [line for line in scored if line.get("is_best")]:
+            summary |= {"best_scores": kept[-1]["scores"], "best_scores_step": kept[-1]["step"]}
+    summary |= {
+        "replicas": config.replicas,
+        "epochs": config.epochs,
+        "steps": step,
+        **{name: round(seconds, 1) for name, seconds in timings.items()},
+        "device": f"{len(built.devices)} x {built.devices[0].device_kind}",
+        "versions": workdir.versions(),
+    }
+    workdir.write(directory / "summary.json", summary)
+    if dataset.notice:
+        print(f"NOTE: {dataset.notice}")
+    if evaluations:
+        print(
+            f"test errors of {built.test_examples:,} (averaged parameters): {summary['test_errors']};"
+            f" raw: {summary['test_errors_raw']}; best: {summary['best_test_errors']}"
+        )
+    if scored:
+        print(f"scores at update {summary['scores_step']:,}: {describe_scores(summary['scores'])}")
+    ending = "finished" if summary["finished"] else f"stopped by {stopped_by} at update {step:,} and saved; go on with"
+    print(f"{ending} --workdir={directory}")
+    return summary
+
+
+def describe_scores(scores: dict[str, dict[str, Any]]) -> str:
+    """Returns the values of scores in one line, each the mean over replicas.
+
+    >>> describe_scores({"fid": {"value": [12.0, 14.0], "std": None, "protocol": "..."}})
+    'fid 13'
+    """
+    return ", ".join(f"{name} {statistics.fmean(score['value']):.4g}" for name, score in scores.items())

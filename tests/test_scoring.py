@@ -1,0 +1,171 @@
+"""Scores of a run's generators: of which images, beside which real ones, and what is refused before it begins."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from igan import experiment, scoring
+from igan.data.batches import quantize
+from igan.errors import UserError
+from igan.metrics import compute
+from igan.metrics.classifier_score import classifier_score, from_function
+from igan.metrics.extract import FeatureNetwork
+from igan.metrics.images import from_array
+from igan.randomness import stream
+
+pytestmark = pytest.mark.filterwarnings("ignore:a Fréchet distance of only")
+
+BRIGHTNESS = from_function("brightness", lambda images: images.mean(axis=(1, 2))[:, :1] * jnp.arange(3.0))
+
+
+def toy_features(params, images, levels):
+    flat = images.reshape(len(images), -1).astype(jnp.float32)
+    return dict.fromkeys(levels, flat[:, 1000:1005])
+
+
+TOY = FeatureNetwork("toy trunk", ("768",), {}, toy_features)
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch):
+    """A network that takes no time, and a judge that has learnt nothing."""
+    monkeypatch.setattr(scoring.weights, "load", lambda path: path)
+    monkeypatch.setattr(scoring.inception, "network", lambda weights: TOY)
+    monkeypatch.setattr(scoring.image_classifier, "load", lambda name, images, labels: BRIGHTNESS)
+
+
+@pytest.fixture
+def config(small):
+    small.replicas = 2
+    small.evaluation.scores = ("fid", "classifier_score")
+    small.evaluation.images = 150
+    small.evaluation.reference_images = 300
+    return small
+
+
+@pytest.fixture
+def game(config):
+    built = experiment.build(config)
+    return built, built.engine.initialize(7)
+
+
+def by_hand(built, state, replica: int, count: int) -> np.ndarray:
+    """Image i from the latent of key i, one at a time, with statistics frozen over the initial latents."""
+    networks, player = built.networks, state.generator
+    params, variables, key = jax.tree.map(
+        lambda leaf: leaf[replica], (player.average, player.variables, jax.random.key_data(state.key))
+    )
+    key = jax.random.wrap_key_data(key)
+    reference = networks.sample_latents(stream(key, "reference"), built.plan.initial_images)
+    _, frozen = networks.generator.apply(params, variables, stream(key, "noise"), reference, train=True)
+    found = []
+    for number in range(count):
+        latent = networks.sample_latents(jax.random.fold_in(stream(key, "scores"), number), 1)
+        image, _ = networks.generator.apply(params, frozen, key, latent, train=False)
+        found.append(np.rint(np.clip(np.asarray(image[0], np.float64), 0, 1) * 255).astype(np.uint8))
+    return np.stack(found)
+
+
+def test_scores_are_those_of_each_replicas_images_beside_the_drawn_reference(config, game):
+    built, state = game
+    found = scoring.make(config, built)(state, lambda: False)
+    order = np.random.RandomState(0).permutation(4000)[:300]
+    real = from_array("", built.dataset.train_images[np.sort(order)])
+    assert list(found) == ["fid_768", "classifier_score"]
+    for replica in range(2):
+        generated = from_array("", by_hand(built, state, replica, 150))
+        fid = compute.compute(["fid"], generated, real, TOY)["fid_768"]
+        # A pixel in a thousand may fall on the other side of a half.
+        assert found["fid_768"]["value"][replica] == pytest.approx(fid.value, rel=1e-3)
+        expected = classifier_score(generated, BRIGHTNESS)
+        assert found["classifier_score"]["value"][replica] == pytest.approx(expected.value, rel=1e-3)
+        assert found["classifier_score"]["std"][replica] == pytest.approx(expected.std, rel=1e-2, abs=1e-6)
+    assert found["fid_768"]["std"] is None
+    assert found["fid_768"]["protocol"].startswith("150 against 300 images")
+    assert found["fid_768"]["protocol"].endswith("reference mnist5k train, 300 of 4,000")
+    assert found["fid_768"]["value"][0] != found["fid_768"]["value"][1]
+
+
+def test_all_training_images_are_the_reference_by_default(config, game):
+    config.evaluation.reference_images = 0
+    reference = scoring.reference_images(config, game[0])
+    assert reference.count == 4000 and reference.name == "mnist5k train"
+    np.testing.assert_array_equal(reference.read(5, 9)[..., :1], game[0].dataset.train_images[5:9])
+
+
+def test_a_streams_reference_is_cropped_in_the_middle(small, tmp_path, random):
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for number in range(20):
+            pixels = random.integers(0, 256, (32, 44), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / label / f"{number}.png")
+    small.data.name, small.data.source, small.data.stream = f"folder:{tmp_path}", "folder", True
+    small.data.image_size, small.data.crop, small.labels_per_class = 32, "random", 0
+    small.evaluation.scores, small.evaluation.images = ("fid",), 20
+    built = experiment.build(small)
+    reference = scoring.reference_images(small, built)
+    found = reference.read(0, 2)
+    expected = np.asarray(Image.open(sorted((tmp_path / "cat").iterdir())[0]))[:, 6:38]
+    assert found.shape == (2, 32, 32, 3)
+    np.testing.assert_array_equal(found[0, :, :, 0], expected)
+    np.testing.assert_array_equal(reference.read(1, 2)[0], found[1])
+    assert reference.content_hash() == scoring.reference_images(small, built).content_hash()
+    small.evaluation.scores = ("classifier_score",)
+    with pytest.raises(UserError, match="for data in memory"):
+        scoring.make(small, built)
+
+
+@pytest.mark.parametrize(
+    ("scores", "change", "message"),
+    [
+        (("fdi",), {}, "unknown score 'fdi' in evaluation.scores. Did you mean 'fid'?"),
+        (("fid",), {"best": "kid"}, "evaluation.best=kid is not among the scores"),
+        (("inception_score",), {}, "these are the weights of a part"),
+        (("fid",), {"reference_images": 1}, "at least two images on each side"),
+        (("precision_recall",), {"images": 3}, "3"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_image(config, game, scores, change, message):
+    config.evaluation.scores = scores
+    for field, value in change.items():
+        config.evaluation[field] = value
+    with pytest.raises(UserError) as error:
+        scoring.make(config, game[0])
+    assert message in str(error.value)
+
+
+def test_the_best_may_be_called_by_its_plain_name(config):
+    names = ["classifier_score", "fid_768", "precision_768"]
+    for wanted, found in (("", "classifier_score"), ("fid", "fid_768"), ("precision_768", "precision_768")):
+        config.evaluation.best = wanted
+        assert scoring.best_by(config, names) == found
+
+
+def test_names_may_be_separated_by_commas(config, game):
+    config.evaluation.scores = ("fid, classifier_score",)
+    assert list(scoring.make(config, game[0])(game[1], lambda: False)) == ["fid_768", "classifier_score"]
+
+
+def test_stopping_ends_it_at_the_next_batch(config, game):
+    with pytest.raises(scoring.StoppedError):
+        scoring.make(config, game[0])(game[1], lambda: True)
+
+
+def test_images_that_are_not_finite_are_refused(config, game):
+    built, state = game
+    average = jax.tree.map(lambda leaf: leaf * jnp.nan, state.generator.average)
+    broken = state._replace(generator=state.generator._replace(average=average))
+    with pytest.raises(UserError, match="images are not finite"):
+        scoring.make(config, built)(broken, lambda: False)
+
+
+@pytest.mark.parametrize("image_range", [(0.0, 1.0), (-1.0, 1.0)])
+def test_quantize_rounds_and_clips(image_range):
+    low, high = image_range
+    values = low + (high - low) * np.linspace(-0.1, 1.1, 1201)
+    expected = np.rint(np.clip((values - low) / (high - low), 0, 1) * 255)
+    found = np.asarray(quantize(jnp.float32(values), image_range))
+    assert found.dtype == np.uint8 and found.min() == 0 and found.max() == 255
+    assert (found != expected).mean() < 0.01 and np.abs(found - expected).max() <= 1
