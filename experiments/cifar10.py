@@ -12,8 +12,7 @@ minibatch features). Other data: --config.data.name=fashion_mnist with other gen
 """
 
 from igan import presets
-from igan.config import Config
-from igan.errors import UserError, did_you_mean
+from igan.config import Config, check_variant
 
 ABLATION = ("ours", "-vbn+bn", "-l+ha", "-ls", "-l", "-mbf")
 VARIANTS = ("feature_matching", "minibatch_discrimination", *ABLATION)
@@ -22,8 +21,7 @@ VARIANTS = ("feature_matching", "minibatch_discrimination", *ABLATION)
 def get_config(variant: str = "") -> Config:
     """Returns the config of a variant, "feature_matching" if none is named."""
     variant = variant or "feature_matching"
-    if variant not in VARIANTS:
-        raise UserError(f"experiments/cifar10.py has no variant '{variant}'.{did_you_mean(variant, VARIANTS)}")
+    check_variant("cifar10", variant, VARIANTS)
     config = presets.semi_supervised()
     config.experiment, config.variant = "cifar10", variant
     config.data.name = "cifar10"

@@ -7,14 +7,13 @@ With all of MNIST the default is the paper's schedule, 300 epochs. Its table is 
 --config.labels_per_class=2, 5, 10 and 20, with --config.replicas=10 label draws each; `launch/sweep.py` runs it.
 """
 
-from igan.config import Config, default
-from igan.errors import UserError, did_you_mean
+from igan.config import Config, check_variant, default
 
 
 def get_config(variant: str = "") -> Config:
     """Returns the config of a variant: "" (semi-supervised) or "unsupervised"."""
-    if variant not in ("", "unsupervised"):
-        raise UserError(f"experiments/mnist.py has no variant '{variant}'.{did_you_mean(variant, ['unsupervised'])}")
+    if variant:
+        check_variant("mnist", variant, ["unsupervised"])
     config = default(networks="fully_connected")
     config.experiment, config.variant = "mnist", variant
     techniques = config.techniques

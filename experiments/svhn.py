@@ -8,8 +8,7 @@ Semi-supervised with 100 labels a class; the paper's table is --config.labels_pe
 """
 
 from igan import presets
-from igan.config import Config
-from igan.errors import UserError, did_you_mean
+from igan.config import Config, check_variant
 
 VARIANTS = ("feature_matching", "minibatch_discrimination")
 
@@ -17,8 +16,7 @@ VARIANTS = ("feature_matching", "minibatch_discrimination")
 def get_config(variant: str = "") -> Config:
     """Returns the config of a variant, "feature_matching" if none is named."""
     variant = variant or "feature_matching"
-    if variant not in VARIANTS:
-        raise UserError(f"experiments/svhn.py has no variant '{variant}'.{did_you_mean(variant, VARIANTS)}")
+    check_variant("svhn", variant, VARIANTS)
     config = presets.semi_supervised()
     config.experiment, config.variant = "svhn", variant
     config.data.name = "svhn_cropped"

@@ -4,13 +4,13 @@ Any field can be set from the command line: `--config.seed=2 --config.techniques
 hyper-parameters of techniques and network families are declared where they are used, in the signatures of their `make`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from igan import models, optimizer, technique
-from igan.errors import UserError
+from igan.errors import UserError, did_you_mean
 
 Config = Any  # A ConfigDict. Its own types make every field a union of everything, which no checker can use.
 
@@ -64,8 +64,8 @@ def default(networks: str = "fully_connected") -> Config:
 
     config.evaluation = ConfigDict()
     config.evaluation.interval = 600  # Updates from one test to the next.
-    # Of the averaged generator: inception_score, fid, kid, precision_recall, density_coverage, classifier_score.
-    config.evaluation.scores = ()
+    # inception_score, fid, kid, precision_recall, density_coverage, classifier_score:
+    config.evaluation.scores = ()  # those of them that are computed, of the averaged generator.
     config.evaluation.scores_interval = 30_000  # Updates from one scoring to the next; the last update is scored too.
     config.evaluation.images = 50_000  # Generated images that a score looks at.
     config.evaluation.reference_images = 0  # Training images that they are compared with, drawn once; 0: all.
@@ -78,6 +78,15 @@ def default(networks: str = "fully_connected") -> Config:
     config.reporting.samples_interval = 3000  # Updates from one grid of samples to the next.
     config.reporting.samples = 100  # Images in a grid.
     return config
+
+
+def check_variant(experiment: str, variant: str, known: Sequence[str]) -> None:
+    """Raises UserError, naming the variants there are, unless an experiment has this one.
+
+    >>> check_variant("mnist", "unsupervised", ["unsupervised"])
+    """
+    if variant not in known:
+        raise UserError(f"experiments/{experiment}.py has no variant '{variant}'.{did_you_mean(variant, known)}")
 
 
 def validate(config: Config) -> None:
@@ -93,15 +102,13 @@ def validate(config: Config) -> None:
     _at_most(config, 100_000, "replicas")
     _at_most(config, 100_000, "reporting.samples")
     _at_least(config, 2, "evaluation.images")
+    _at_most(config, 10_000_000, "evaluation.images")
     _at_least(config, 0, "evaluation.reference_images")
     _at_least(config, 0, "seed")
     _at_most(config, 2**31 - 1 - config.replicas, "seed")
     for field in ("labels_per_class", "devices", "steps_per_chunk"):
         _at_least(config, 0, field)
     _at_least(config, 2, "checkpoint.keep")
-    _at_least(config, 0, "data.image_size")
-    _require(config, "data.crop", "none, center or random", lambda crop: crop in ("none", "center", "random"))
-    _require(config, "data.corrupt", "error or skip", lambda corrupt: corrupt in ("error", "skip"))
     _require(config, "average_rate", "a number in (0, 1]", lambda rate: 0 < rate <= 1)
     for player in ("discriminator", "generator"):
         _at_least(config, 1, f"{player}.steps")

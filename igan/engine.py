@@ -108,12 +108,11 @@ def make(game: Game, plan: Plan, resident: Resident, labeled: np.ndarray | None,
             def play_resident(state: GameState, orders: Orders) -> tuple[GameState, Metrics]:
                 return play(state, gather(resident, orders, networks.image_range, plan.all_labeled))
 
-            unroll = updates == 1 and networks.convolutional  # A loop costs convolutions half of their speed on a CPU.
             if feed is not None:
-                return jax.lax.scan(play_streamed, state, feed, unroll=unroll)
+                return jax.lax.scan(play_streamed, state, feed)
             size = resident.images.shape[0]
             orders = make_orders(state.key, state.step, updates, size, labeled, plan.batch_size, plan.steps)
-            return jax.lax.scan(play_resident, state, orders, unroll=unroll)
+            return jax.lax.scan(play_resident, state, orders)
 
         return replicated(one_replica, in_axes=(STATE_AXES, 0), out_axes=(STATE_AXES, 0))(state, labeled)
 

@@ -153,8 +153,6 @@ def _choose_chunk(
 ) -> int:
     """Returns how many updates to compute in one dispatch."""
     platform = devices[0].platform
-    if networks.convolutional and platform == "cpu":
-        return 1  # XLA's convolutions take twice as long inside of a loop.
     seconds = _flops_per_update(plan, networks, images) / (FLOPS_PER_SECOND.get(platform, 1e13) * len(devices))
     most = min(MOST_UPDATES_PER_CHUNK.get(platform, 300), int(SECONDS_PER_CHUNK / seconds))
     if streams:

@@ -112,5 +112,5 @@ class Networks(NamedTuple):
     image_range: tuple[float, float]  # Lowest and highest pixel value of images on both sides.
     # The discriminator wants real and generated images as the two halves of one batch, not one batch after the other.
     joint: bool = False
-    # Mostly convolutions: several batches side by side, or many updates in one loop, make XLA slower on a CPU.
+    # Mostly convolutions: they gain nothing from several batches side by side, as matrix products do.
     convolutional: bool = False

@@ -207,7 +207,7 @@ def _facts(config: dict[str, Any], summary: dict[str, Any], lines: list[dict[str
     return facts, finished
 
 
-def _is_current(summary: dict[str, Any], lines: list[dict[str, Any]]) -> bool:
+def _is_current(summary: dict[str, Any], lines: Sequence[dict[str, Any]]) -> bool:
     """A run that goes on, stopped before or given more epochs, leaves its old summary behind until it ends again."""
     return bool(summary) and integer(summary, "steps") >= (lines[-1]["step"] if lines else 0)
 

@@ -13,6 +13,7 @@ from experiments import cifar10, svhn
 from igan import models, technique
 from igan.errors import UserError
 from igan.models import convolutional
+from tests.models.inspection import assert_float32, count, shapes
 
 KEY = jax.random.key(0)
 SMALL = {"generator_widths": (8, 6, 5), "discriminator_widths": (5, 7), "latent_size": 9}
@@ -42,22 +43,6 @@ def of_experiment(experiment, variant):
     layers = technique.layers(technique.load(config.techniques))
     classes = 10 if config.techniques.semi_supervised.enabled else None
     return models.load(config.networks, (32, 32, 3), classes, layers)
-
-
-def shapes(network, *inputs_shape):
-    """Shapes of a network's (params, variables) and of its outputs, without computing them."""
-    inputs = jax.ShapeDtypeStruct(inputs_shape, jnp.float32)
-    params, variables = jax.eval_shape(network.init, KEY, inputs)
-    outputs, _ = jax.eval_shape(lambda *arrays: network.apply(*arrays, train=True), params, variables, KEY, inputs)
-    return params, variables, outputs
-
-
-def count(tree):
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
-
-def assert_float32(*trees):
-    assert {leaf.dtype for leaf in jax.tree.leaves(trees)} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("variant", cifar10.VARIANTS)

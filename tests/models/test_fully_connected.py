@@ -9,6 +9,7 @@ import pytest
 
 from igan import models
 from igan.errors import UserError
+from tests.models.inspection import assert_float32, count, shapes
 from tests.references import mnist_numpy as reference
 
 KEY = jax.random.key(0)
@@ -17,22 +18,6 @@ QUIET = {"input_noise": 0.0, "hidden_noise": 0.0}
 
 def load(image_shape=(28, 28, 1), classes: int | None = 10, **settings):
     return models.load({"name": "fully_connected", **settings}, image_shape, classes, layers={})
-
-
-def shapes(network, *inputs_shape):
-    """Shapes of a network's (params, variables) and of its outputs, without computing them."""
-    inputs = jax.ShapeDtypeStruct(inputs_shape, jnp.float32)
-    params, variables = jax.eval_shape(network.init, KEY, inputs)
-    outputs, _ = jax.eval_shape(lambda *arrays: network.apply(*arrays, train=True), params, variables, KEY, inputs)
-    return params, variables, outputs
-
-
-def count(tree):
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
-
-def assert_float32(*trees):
-    assert {leaf.dtype for leaf in jax.tree.leaves(trees)} == {np.dtype(np.float32)}
 
 
 def test_the_papers_discriminator_has_the_size_counted_by_hand():

@@ -13,6 +13,7 @@ from igan import models, technique
 from igan.errors import UserError
 from igan.layers.minibatch_discrimination import MinibatchDiscrimination
 from igan.models import imagenet
+from tests.models.inspection import assert_float32, count, shapes
 
 KEY = jax.random.key(0)
 SMALL = {
@@ -46,22 +47,6 @@ def of_experiment(classes: int | None = 1000):
     config = experiment.get_config()
     layers = technique.layers(technique.load(config.techniques))
     return models.load(config.networks, (128, 128, 3), classes, layers)
-
-
-def shapes(network, *inputs_shape):
-    """Shapes of a network's (params, variables) and of its outputs, without computing them."""
-    inputs = jax.ShapeDtypeStruct(inputs_shape, jnp.float32)
-    params, variables = jax.eval_shape(network.init, KEY, inputs)
-    outputs, _ = jax.eval_shape(lambda *arrays: network.apply(*arrays, train=True), params, variables, KEY, inputs)
-    return params, variables, outputs
-
-
-def count(tree):
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
-
-def assert_float32(*trees):
-    assert {leaf.dtype for leaf in jax.tree.leaves(trees)} == {np.dtype(np.float32)}
 
 
 def test_the_papers_generator_has_the_size_counted_by_hand():
