@@ -4,17 +4,20 @@
 
 float32 is TF32 on a GPU, in both libraries. Run it alone on the machine: every contender plays `--rounds` rounds of
 `--updates` in turn, and the best round of each counts, because noise of the machine only ever adds time. igan draws its
-batches from 50,000 random images in device memory; PyTorch is handed the same batch every time. On a CPU the
-convolutions are timed alone too, to tell them from the rest of the update; the "rest" of PyTorch may be negative, for
-its update sends three batches through them at once. Without PyTorch only igan's rows are printed.
+batches from 50,000 random images in device memory; PyTorch is handed the same batch every time. On a CPU two more
+tables tell the convolutions from the rest of the update: of each convolution alone, and of the update with a stand-in
+for all of them, which has their shapes and passes gradients on but costs next to nothing. Without PyTorch only igan's
+rows are printed.
 """
 
 import argparse
+import importlib.util
 import itertools
 import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -227,8 +230,64 @@ def measure(plays: dict[Any, Play], rounds: int) -> dict[Any, list[float]]:
     return seconds
 
 
-def compare_updates(sizes: Sizes, precision: str, updates: int, rounds: int, console: Console) -> dict[str, float]:
-    """Prints the table of whole updates and returns each contender's best seconds an update."""
+def cheap_convolution(images: Any, kernel: Any, stride: int, padding: int) -> Any:
+    """Stands in for `conv`: the mean of the channels at each place, times the mean of each feature's weights."""
+    places = [(side + 2 * padding - kernel.shape[0]) // stride + 1 for side in images.shape[1:3]]
+    rows, columns = (slice(0, stride * (count - 1) + 1, stride) for count in places)
+    return images.mean(3, keepdims=True)[:, rows, columns] * kernel.mean((0, 1, 2))
+
+
+def cheap_transposed(images: Any, kernel: Any) -> Any:
+    """Stands in for `conv_transpose`."""
+    return images.mean(3, keepdims=True).repeat(2, 1).repeat(2, 2) * kernel.mean((0, 1, 2))
+
+
+def cheap_torch_convolution(images: Any, kernel: Any, bias: Any, stride: int, padding: int) -> Any:
+    """The stand-in of `functional.conv2d`."""
+    places = [(side + 2 * padding - kernel.shape[2]) // stride + 1 for side in images.shape[2:]]
+    rows, columns = (slice(0, stride * (count - 1) + 1, stride) for count in places)
+    seen = images.mean(1, keepdim=True)[:, :, rows, columns]
+    return seen * kernel.mean((1, 2, 3)).view(-1, 1, 1) + bias.view(-1, 1, 1)
+
+
+def cheap_torch_transposed(images: Any, kernel: Any, bias: Any, stride: int, *_: int, **__: int) -> Any:
+    """The stand-in of `functional.conv_transpose2d`."""
+    seen = images.mean(1, keepdim=True).repeat_interleave(stride, 2).repeat_interleave(stride, 3)
+    made = seen * kernel.mean((0, 2, 3)).view(-1, 1, 1)
+    return made if bias is None else made + bias.view(-1, 1, 1)
+
+
+def compare_rest(sizes: Sizes, precision: str, updates: int, rounds: int, console: Console) -> None:
+    """Prints the table of updates whose convolutions are stand-ins: everything else there is to an update."""
+    with ExitStack() as stack:
+        for target, stand_in in (
+            ("igan.layers.weight_norm.conv", cheap_convolution),
+            ("igan.layers.convolution.conv_transpose", cheap_transposed),
+            ("igan.layers.weight_norm.conv_transpose", cheap_transposed),
+        ):
+            stack.enter_context(mock.patch(target, stand_in))
+        contenders = {"igan": igan_contender(sizes, precision, updates, replicas=1)}
+        try:
+            from torch.nn import functional
+
+            stack.enter_context(mock.patch.object(functional, "conv2d", cheap_torch_convolution))
+            stack.enter_context(mock.patch.object(functional, "conv_transpose2d", cheap_torch_transposed))
+            contenders["PyTorch"] = torch_contender(sizes, precision, updates, False, False)
+            contenders["PyTorch, channels last"] = torch_contender(sizes, precision, updates, True, False)
+            contenders["PyTorch, channels last, torch.compile"] = torch_contender(sizes, precision, updates, True, True)
+        except ImportError:
+            pass
+        seconds = measure({name: each.play for name, each in contenders.items()}, rounds)
+    table = Table("without its convolutions", "ms an update, best", "median", "igan is faster by")
+    best = {name: min(seconds[name]) / each.updates for name, each in contenders.items()}
+    for name, each in contenders.items():
+        median, ahead = np.median(seconds[name]) / each.updates, best[name] / best["igan"]
+        table.add_row(name, f"{best[name] * 1e3:.1f}", f"{median * 1e3:.1f}", f"{ahead:.2f}x")
+    console.print(table)
+
+
+def compare_updates(sizes: Sizes, precision: str, updates: int, rounds: int, console: Console) -> None:
+    """Prints the table of whole updates."""
     contenders = {"igan": igan_contender(sizes, precision, updates, replicas=1)}
     kind, cpu = jax.devices()[0].device_kind, jax.default_backend() == "cpu"
     unknown = [f"{REPLICAS} replicas in images/s and the share of the chip's peak: there is no GPU"] if cpu else []
@@ -253,12 +312,13 @@ def compare_updates(sizes: Sizes, precision: str, updates: int, rounds: int, con
         table.add_row(name, f"{best[name] * 1e3:.2f}", f"{median * 1e3:.2f}", f"{speed:,.0f}", share, f"{ahead:.2f}x")
     console.print(f"{kind}, batch {sizes.batch}, {precision}, {flops(sizes) / 1e9:.1f} GFLOP an update", table)
     console.print(*(f"Not measured: {what}." for what in unknown), sep="\n", markup=False)
-    return best
 
 
-def compare_convolutions(sizes: Sizes, precision: str, rounds: int, console: Console, best: dict[str, float]) -> None:
-    """Prints the table of convolutions alone, and what is left of an update without them."""
-    libraries = {"igan": igan_convolutions} | ({"PyTorch": torch_convolutions} if "PyTorch" in best else {})
+def compare_convolutions(sizes: Sizes, precision: str, rounds: int, console: Console) -> None:
+    """Prints the table of convolutions alone."""
+    libraries = {"igan": igan_convolutions}
+    if importlib.util.find_spec("torch"):
+        libraries["PyTorch"] = torch_convolutions
     plays = {
         (layer, operation, library): play
         for layer in layers(sizes)
@@ -276,9 +336,8 @@ def compare_convolutions(sizes: Sizes, precision: str, rounds: int, console: Con
             cells.append(" / ".join(f"{each * 1e3:.2f}" for each in times.values()) + f"  x {uses}")
         table.add_row(str(layer), *cells)
     console.print(f"the convolutions alone, a batch of {sizes.batch}, and how often an update uses them", table)
-    for library, total in totals.items():
-        rest = min(update for name, update in best.items() if name.startswith(library)) - total
-        console.print(f"{library}: {total * 1e3:.1f} ms of convolutions, {rest * 1e3:.1f} ms for the rest of an update")
+    sums = ", ".join(f"{library} {total * 1e3:.1f} ms" for library, total in totals.items())
+    console.print(f"all of them one by one, as often as an update uses them: {sums}")
 
 
 def main() -> None:
@@ -287,12 +346,17 @@ def main() -> None:
     parser.add_argument("--updates", type=int, help="updates a round; 3 on a CPU and 500 on a GPU if not given")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--small", action="store_true", help="batch 8 and narrow networks, to see whether it runs")
+    parser.add_argument("--parts", help="of updates, convolutions and rest; default: all on a CPU, updates on a GPU")
     options = parser.parse_args()
     sizes, console, cpu = SMALL if options.small else Sizes(), Console(width=120), jax.default_backend() == "cpu"
     updates = options.updates or (3 if cpu else 500)
-    best = compare_updates(sizes, options.precision, updates, options.rounds, console)
-    if cpu:
-        compare_convolutions(sizes, options.precision, options.rounds, console, best)
+    parts = (options.parts or ("updates,convolutions,rest" if cpu else "updates")).split(",")
+    if "updates" in parts:
+        compare_updates(sizes, options.precision, updates, options.rounds, console)
+    if "convolutions" in parts:
+        compare_convolutions(sizes, options.precision, options.rounds, console)
+    if "rest" in parts:
+        compare_rest(sizes, options.precision, updates, options.rounds, console)
 
 
 if __name__ == "__main__":

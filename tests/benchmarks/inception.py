@@ -1,16 +1,22 @@
-"""Images a second of the Inception network, igan's and torch-fidelity's, interleaved on the same machine.
+"""The Inception network, igan's and torch-fidelity's, side by side on the same machine: speed, and scores.
 
     python tests/benchmarks/inception.py [--batch_size=16] [--rounds=5]
+    python tests/benchmarks/inception.py --folders SAMPLES REAL --weights=TRUNK.npz
 
-Random weights; uint8 images of 32 x 32 in, 2,048 features out, resize included. Run it alone: two busy programs on few
-cores make PyTorch's threads many times slower. torch-fidelity: pip install --no-deps torch-fidelity==0.4.0 tqdm
+The first measures images a second, interleaved: random weights; uint8 images of 32 x 32 in, 2,048 features out, resize
+included. Run it alone: two busy programs on few cores make PyTorch's threads many times slower. The second scores two
+folders of images by both programs with the weights of a trunk: its 768 features, from the files to the numbers.
+torch-fidelity: pip install --no-deps torch-fidelity==0.4.0 tqdm
 """
 
 import argparse
+import importlib
 import sys
 import time
 import types
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +24,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from igan.metrics import inception
+from igan.metrics import fetch, images, inception, weights
+from igan.metrics.compute import Settings, compute
 from igan.metrics.weights import Weights
 
 
@@ -35,10 +42,8 @@ def igan_round(images: np.ndarray, precision: str) -> Callable[[], object]:
     return lambda: np.asarray(compute(params, images, ("2048",))["2048"])
 
 
-def torch_round(images: np.ndarray) -> Callable[[], object]:
-    """Returns the same for torch-fidelity's network. Raises ImportError without it."""
-    import torch
-
+def torch_fidelity(module: str) -> Any:
+    """Imports a module of torch-fidelity. Raises ImportError without it."""
     try:
         import torchvision  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:  # It is imported by torch-fidelity, and not needed for this.
@@ -50,22 +55,86 @@ def torch_round(images: np.ndarray) -> Callable[[], object]:
                 setattr(sys.modules[parent], child, sys.modules[name])
         for dataset in ("CIFAR10", "CIFAR100", "STL10"):
             setattr(sys.modules["torchvision.datasets"], dataset, type(dataset, (), {}))
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    return importlib.import_module(f"torch_fidelity.{module}")
 
-    class Untrained(FeatureExtractorInceptionV3):
-        def load_state_dict(self, *_, **__):  # Its own initialisation will do.
+
+def torch_network(level: str) -> Any:
+    """Returns torch-fidelity's network with its own initialisation, on a GPU where there is one."""
+    import torch
+
+    class Untrained(torch_fidelity("feature_extractor_inceptionv3").FeatureExtractorInceptionV3):
+        def load_state_dict(self, *_, **__):
             return None
 
     torch.load = lambda *_, **__: None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = Untrained("random", ["2048"], feature_extractor_weights_path="none").to(device)
-    batch = torch.tensor(images).permute(0, 3, 1, 2)
+    return Untrained("random", [level], feature_extractor_weights_path="none").to(device)
+
+
+def torch_round(images: np.ndarray) -> Callable[[], object]:
+    """Returns the same as `igan_round` for torch-fidelity's network. Raises ImportError without it."""
+    import torch
+
+    network = torch_network("2048")
+    batch = torch.tensor(images).permute(0, 3, 1, 2).to(next(network.parameters()).device)
 
     def play() -> object:
         with torch.no_grad():
-            return network(batch.to(device))[0].cpu().numpy()
+            return network(batch)[0].cpu().numpy()
 
     return play
+
+
+def torch_trunk(trunk: Weights) -> Any:
+    """Returns torch-fidelity's network up to 768 features with the weights of a trunk."""
+    import torch
+
+    network = torch_network("768")
+    for name, module in network.named_modules():
+        kernel = trunk.arrays.get(f"{fetch._rename(name)}/kernel") if hasattr(module, "bn") else None
+        if kernel is not None:  # Batch normalisation is folded in: what is left of it adds the bias.
+            with torch.no_grad():
+                module.conv.weight.copy_(torch.tensor(kernel.transpose(3, 2, 0, 1)))
+                module.bn.bias.copy_(torch.tensor(trunk.arrays[f"{fetch._rename(name)}/bias"]))
+                module.bn.running_var.fill_(1 - fetch.BATCH_NORM_EPSILON)
+    return network
+
+
+def torch_features(network: Any, folder: Path, batch_size: int) -> Any:
+    """Returns the 768 features of the images in a folder, in the order of their paths."""
+    import torch
+    from PIL import Image
+
+    paths, parts = sorted(path for path in folder.rglob("*") if path.is_file()), []
+    for start in track(range(0, len(paths), batch_size), f"torch-fidelity: {folder.name}"):
+        pixels = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths[start : start + batch_size]])
+        with torch.no_grad():
+            parts.append(network(torch.tensor(pixels).permute(0, 3, 1, 2))[0])
+    return torch.cat(parts)
+
+
+def compare_scores(folders: list[Path], path: Path, batch_size: int) -> None:
+    """Prints the scores of two folders by both programs, and how far they are apart."""
+    trunk = weights.load(path)
+    sets = [images.from_folder(folder) for folder in folders]
+    settings = Settings(level="768", batch_size=batch_size)
+    ours = compute(["fid", "precision_recall"], *sets, inception.network(trunk), settings)
+    network = torch_trunk(trunk)
+    features = [torch_features(network, folder, batch_size) for folder in folders]
+    statistics = [{"mu": np.mean(x, axis=0), "sigma": np.cov(x, rowvar=False)} for x in (f.numpy() for f in features)]
+    theirs = torch_fidelity("metric_fid").fid_statistics_to_metric(*statistics, verbose=False)
+    precision_recall = torch_fidelity("metric_prc")
+    found = precision_recall.prc_features_to_metric(*features, prc_neighborhood=3, verbose=False)
+    table = Table("score", "igan", "torch-fidelity", "relative difference")
+    for name, value in (
+        ("fid_768", theirs["frechet_inception_distance"]),
+        ("precision_768", found["precision"]),
+        ("recall_768", found["recall"]),
+    ):
+        difference = abs(ours[name].value - value) / abs(value)
+        table.add_row(name, f"{ours[name].value:.8g}", f"{float(value):.8g}", f"{float(difference):.1e}")
+    Console(width=100).print(table)
+    print(ours["fid_768"].protocol)
 
 
 def main() -> None:
@@ -73,11 +142,16 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precisions", default="float32", help="comma-separated: float32, tensorfloat32, bfloat16")
+    parser.add_argument("--folders", nargs=2, type=Path, metavar=("SAMPLES", "REAL"), help="score these by both")
+    parser.add_argument("--weights", type=Path, help="the .npz file of a trunk")
     options = parser.parse_args()
-    images = np.random.default_rng(0).integers(0, 256, (options.batch_size, 32, 32, 3), np.uint8)
-    rounds = {f"igan, {name}": igan_round(images, name) for name in options.precisions.split(",")}
+    if options.folders:
+        compare_scores(options.folders, options.weights, options.batch_size)
+        return
+    pixels = np.random.default_rng(0).integers(0, 256, (options.batch_size, 32, 32, 3), np.uint8)
+    rounds = {f"igan, {name}": igan_round(pixels, name) for name in options.precisions.split(",")}
     try:
-        rounds["torch-fidelity, float32"] = torch_round(images)
+        rounds["torch-fidelity, float32"] = torch_round(pixels)
     except ImportError as error:
         print(f"no comparison: {error}")
     for play in rounds.values():
