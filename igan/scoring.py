@@ -65,7 +65,7 @@ def make(config: Config, built: Experiment) -> Scorer:
         network = inception.network(weights.load(asked.inception_weights or None))
         settings = compute.complete(by_features, asked.images, reference.count, network, settings)
     judge = _judge(built) if CLASSIFIER_SCORE in names else None
-    draw = _make_draw(built)
+    draw = make_draw(built)
 
     def score(state: GameState, is_stopping: Callable[[], bool]) -> Scores:
         real = _stoppable(reference, is_stopping)
@@ -135,7 +135,7 @@ def _judge(built: Experiment) -> FeatureNetwork:
     return image_classifier.load(dataset.name, dataset.train_images, dataset.train_labels)
 
 
-def _make_draw(built: Experiment) -> Callable[[GameState, int, int], Images]:
+def make_draw(built: Experiment) -> Callable[[GameState, int, int], Images]:
     """Returns a function (state, replica, count) -> images of the replica's averaged generator."""
     networks, mesh = built.networks, Mesh(np.array(built.devices), ("data",))
     split, everywhere = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())

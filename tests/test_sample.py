@@ -1,0 +1,61 @@
+"""Images from a checkpoint: the same in every form they are written in, and those that scores look at."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from igan import experiment, sample, scoring, train
+from igan.evaluate import restore
+from igan.metrics import images
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    from tests.test_train import game
+
+    config = game()
+    config.replicas, config.epochs, config.batch_size = 2, 1, 200
+    config.evaluation.interval = config.checkpoint.interval = config.reporting.samples_interval = 20
+    folder = tmp_path_factory.mktemp("sample") / "run"
+    train.run(config, folder)
+    return config, folder
+
+
+def test_every_form_holds_the_same_images(run, tmp_path, capsys):
+    config, folder = run
+    command = [f"--workdir={folder}", "--count=5", "--replica=1"]
+    for output in ("grid.png", "array.npz", "deep/folder"):
+        assert sample.main([*command, f"--output={tmp_path / output}"]) == 0
+    assert f"5 images at update 20 in {tmp_path / 'grid.png'}" in capsys.readouterr().out
+    built = experiment.build(config)
+    drawn = scoring.make_draw(built)(restore(folder, built, best=False)[1], 1, 5).read(0, 5)[..., :1]
+    with np.load(tmp_path / "array.npz") as archive:
+        np.testing.assert_array_equal(archive["images"], drawn)
+    assert drawn.std() > 0 and not (drawn[0] == drawn[1]).all()
+    from_files = images.from_path(tmp_path / "deep" / "folder")
+    np.testing.assert_array_equal(from_files.read(0, 5)[..., :1], drawn)
+    with Image.open(tmp_path / "grid.png") as file:
+        picture = np.asarray(file)
+    assert picture.shape == (3 * 28 + 2, 2 * 28 + 1)
+    np.testing.assert_array_equal(picture[29:57, 29:], drawn[3, ..., 0])
+
+
+def test_the_default_is_a_picture_beside_the_run(run):
+    _, folder = run
+    assert sample.main([f"--workdir={folder}", "--count=1"]) == 0
+    with Image.open(folder / "samples.png") as picture:
+        assert picture.size == (28, 28)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output=images.jpg"], "neither a .png nor an .npz file"),
+        (["--replica=2"], "a replica from 0 to 1"),
+        (["--count=0"], "a count of at least 1"),
+        (["--best"], "there is no checkpoint in"),
+    ],
+)
+def test_mistakes_are_one_line(run, arguments, message, capsys):
+    assert sample.main([f"--workdir={run[1]}", *arguments]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
