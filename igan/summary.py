@@ -35,11 +35,14 @@ def finish(
       timings: seconds by name, `seconds` of the whole run among them.
     """
     dataset, lines = built.dataset, workdir.metrics(directory)
+    scored = [line for line in lines if "scores" in line]
+    # A signal may come while the last update is scored: then there is something left to do.
+    is_scored = not stopped_by or not config.evaluation.scores or (bool(scored) and scored[-1]["step"] == step)
     summary: dict[str, Any] = {
         "dataset": dataset.name,
         "data_origin": dataset.origin,
         "notice": dataset.notice,
-        "finished": step >= built.total_updates,
+        "finished": step >= built.total_updates and is_scored,
         "experiment": config.experiment,
         "variant": config.variant,
         "classes": dataset.classes,
@@ -55,7 +58,7 @@ def finish(
             "best_test_errors_raw": workdir.best(evaluations, "test_errors_raw"),
             "labels_per_class": config.labels_per_class,
         }
-    if scored := [line for line in lines if "scores" in line]:
+    if scored:
         summary |= {"scores": scored[-1]["scores"], "scores_step": scored[-1]["step"]}
         if kept := [line for line in scored if line.get("is_best")]:
             summary |= {"best_scores": kept[-1]["scores"], "best_scores_step": kept[-1]["step"]}

@@ -108,10 +108,13 @@ def test_a_run_stopped_while_it_is_scored_scores_again(config, tmp_path, monkeyp
     values = {20: 30.0, 40: 10.0, 50: 20.0}
     scripted(monkeypatch, values)
     train.run(config, tmp_path / "whole")
-    scripted(monkeypatch, values, {40: lambda: os.kill(os.getpid(), signal.SIGTERM)})
-    stopped = train.run(config, tmp_path / "parts")
-    assert stopped["steps"] == 40 and not stopped["finished"] and stopped["scores_step"] == 20
-    train.run(config, tmp_path / "parts")
+    for step, before in ((40, 20), (50, 40)):
+        scripted(monkeypatch, values, {step: lambda: os.kill(os.getpid(), signal.SIGTERM)})
+        stopped = train.run(config, tmp_path / "parts")
+        # Not finished either where only the scores of the last update are missing: a sweep goes on with it.
+        assert stopped["steps"] == step and not stopped["finished"] and stopped["scores_step"] == before
+    scripted(monkeypatch, values)
+    assert train.run(config, tmp_path / "parts")["finished"]
     assert score_lines(tmp_path / "parts") == score_lines(tmp_path / "whole")
 
 

@@ -88,6 +88,16 @@ def test_scores_are_those_of_each_replicas_images_beside_the_drawn_reference(con
     assert found["fid_768"]["value"][0] != found["fid_768"]["value"][1]
 
 
+def test_two_devices_give_the_scores_of_one(config, game):
+    one = scoring.make(config, game[0])(game[1], lambda: False)
+    config.devices = 2
+    built = experiment.build(config)
+    assert len(built.devices) == 2
+    two = scoring.make(config, built)(built.engine.initialize(7), lambda: False)
+    for name in one:
+        assert two[name]["value"] == pytest.approx(one[name]["value"], rel=1e-3)
+
+
 def test_all_training_images_are_the_reference_by_default(config, game):
     config.evaluation.reference_images = 0
     reference = scoring.reference_images(config, game[0])
