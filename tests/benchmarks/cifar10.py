@@ -4,20 +4,16 @@
 
 float32 is TF32 on a GPU, in both libraries. Run it alone on the machine: every contender plays `--rounds` rounds of
 `--updates` in turn, and the best round of each counts, because noise of the machine only ever adds time. igan draws its
-batches from 50,000 random images in device memory; PyTorch is handed the same batch every time. On a CPU two more
-tables tell the convolutions from the rest of the update: of each convolution alone, and of the update with a stand-in
-for all of them, which has their shapes and passes gradients on but costs next to nothing. Without PyTorch only igan's
-rows are printed.
+batches from 50,000 random images in device memory; PyTorch is handed the same batch every time. Without PyTorch only
+igan's rows are printed. cifar10_parts.py tells where the time of an update goes.
 """
 
 import argparse
-import importlib.util
 import itertools
 import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -26,7 +22,6 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs
 sys.path.insert(0, str(Path(__file__).parents[2]))  # For the experiments, and the references beside the tests.
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.progress import track
@@ -35,7 +30,6 @@ from rich.table import Table
 from experiments import cifar10
 from igan import experiment
 from igan.data import Dataset
-from igan.layers.convolution import conv, conv_transpose
 
 REPLICAS = 8
 # Dense tera-FLOP a second of the tensor cores, as the vendor states them: bfloat16, TF32.
@@ -43,7 +37,6 @@ PEAKS = {"H100 80GB HBM3": (989, 495), "H100 PCIe": (756, 378), "H200": (989, 49
 # (forward, gradient of the images, gradient of the kernel): batches of an update that go through a network so.
 USES_OF_DISCRIMINATOR = (5, 4, 3)  # Labelled, unlabelled, generated in its own step; real and generated in the other.
 USES_OF_GENERATOR = (2, 1, 1)
-OPERATIONS = ("forward", "images' gradient", "kernel's gradient")
 
 Play = Callable[[], None]
 
@@ -111,9 +104,12 @@ def flops(sizes: Sizes) -> int:
     return 2 * sizes.batch * (dense + sum(sum(layer.uses) * layer.multiply_adds for layer in layers(sizes)))
 
 
-def igan_contender(sizes: Sizes, precision: str, updates: int, replicas: int) -> Contender:
+def igan_contender(
+    sizes: Sizes, precision: str, updates: int, replicas: int = 1, variant: str = "", minibatch_features: bool = True
+) -> Contender:
     """Plays at least `updates` updates of experiments/cifar10.py, in chunks as a run does."""
-    config = cifar10.get_config()
+    config = cifar10.get_config(variant)
+    config.techniques.minibatch_discrimination.enabled &= minibatch_features
     config.replicas, config.devices, config.batch_size = replicas, 1, sizes.batch
     config.networks.precision = precision
     config.networks.generator_widths = sizes.generator_widths
@@ -180,43 +176,6 @@ def torch_device() -> str:
     return "cuda"
 
 
-def igan_convolutions(layer: Layer, batch: int, precision: str) -> list[Play]:
-    """Returns a function for each of `OPERATIONS`."""
-    dtype = jnp.dtype(precision)
-    images = jnp.ones((batch, layer.side, layer.side, layer.inputs), dtype)
-    kernel = jnp.ones((layer.kernel, layer.kernel, layer.inputs, layer.outputs), dtype)
-    gradient = jnp.ones((batch, layer.output_side, layer.output_side, layer.outputs), dtype)
-
-    def forward(images: Any, kernel: Any) -> Any:
-        return conv_transpose(images, kernel) if layer.transposed else conv(images, kernel, layer.stride, layer.padding)
-
-    def pull(index: int) -> Callable[..., Any]:
-        return lambda images, kernel, gradient: jax.vjp(forward, images, kernel)[1](gradient)[index]
-
-    functions = map(jax.jit, (lambda images, kernel, _: forward(images, kernel), pull(0), pull(1)))
-    return [lambda each=each: jax.block_until_ready(each(images, kernel, gradient)) for each in functions]
-
-
-def torch_convolutions(layer: Layer, batch: int, precision: str) -> list[Play]:
-    """The same in PyTorch, channels last. Raises ImportError without it."""
-    import torch
-
-    def ones(*shape: int) -> Any:
-        return torch.ones(shape, dtype=getattr(torch, precision)).contiguous(memory_format=torch.channels_last)
-
-    images = ones(batch, layer.inputs, layer.side, layer.side)
-    gradient = ones(batch, layer.outputs, layer.output_side, layer.output_side)
-    channels = (layer.inputs, layer.outputs) if layer.transposed else (layer.outputs, layer.inputs)
-    kernel = ones(*channels, layer.kernel, layer.kernel)
-    settings = ([layer.stride] * 2, [layer.padding] * 2, [1, 1], layer.transposed, [int(layer.transposed)] * 2, 1)
-
-    def pull(index: int) -> Play:
-        mask = [index == 0, index == 1, False]
-        return lambda: torch.ops.aten.convolution_backward(gradient, images, kernel, None, *settings, mask)
-
-    return [lambda: torch.ops.aten.convolution(images, kernel, None, *settings), pull(0), pull(1)]
-
-
 def measure(plays: dict[Any, Play], rounds: int) -> dict[Any, list[float]]:
     """Returns the seconds of each, a number a round, in turn."""
     for play in [*plays.values()] * 2:  # Compiles, and warms up.
@@ -230,65 +189,9 @@ def measure(plays: dict[Any, Play], rounds: int) -> dict[Any, list[float]]:
     return seconds
 
 
-def cheap_convolution(images: Any, kernel: Any, stride: int, padding: int) -> Any:
-    """Stands in for `conv`: the mean of the channels at each place, times the mean of each feature's weights."""
-    places = [(side + 2 * padding - kernel.shape[0]) // stride + 1 for side in images.shape[1:3]]
-    rows, columns = (slice(0, stride * (count - 1) + 1, stride) for count in places)
-    return images.mean(3, keepdims=True)[:, rows, columns] * kernel.mean((0, 1, 2))
-
-
-def cheap_transposed(images: Any, kernel: Any) -> Any:
-    """Stands in for `conv_transpose`."""
-    return images.mean(3, keepdims=True).repeat(2, 1).repeat(2, 2) * kernel.mean((0, 1, 2))
-
-
-def cheap_torch_convolution(images: Any, kernel: Any, bias: Any, stride: int, padding: int) -> Any:
-    """The stand-in of `functional.conv2d`."""
-    places = [(side + 2 * padding - kernel.shape[2]) // stride + 1 for side in images.shape[2:]]
-    rows, columns = (slice(0, stride * (count - 1) + 1, stride) for count in places)
-    seen = images.mean(1, keepdim=True)[:, :, rows, columns]
-    return seen * kernel.mean((1, 2, 3)).view(-1, 1, 1) + bias.view(-1, 1, 1)
-
-
-def cheap_torch_transposed(images: Any, kernel: Any, bias: Any, stride: int, *_: int, **__: int) -> Any:
-    """The stand-in of `functional.conv_transpose2d`."""
-    seen = images.mean(1, keepdim=True).repeat_interleave(stride, 2).repeat_interleave(stride, 3)
-    made = seen * kernel.mean((0, 2, 3)).view(-1, 1, 1)
-    return made if bias is None else made + bias.view(-1, 1, 1)
-
-
-def compare_rest(sizes: Sizes, precision: str, updates: int, rounds: int, console: Console) -> None:
-    """Prints the table of updates whose convolutions are stand-ins: everything else there is to an update."""
-    with ExitStack() as stack:
-        for target, stand_in in (
-            ("igan.layers.weight_norm.conv", cheap_convolution),
-            ("igan.layers.convolution.conv_transpose", cheap_transposed),
-            ("igan.layers.weight_norm.conv_transpose", cheap_transposed),
-        ):
-            stack.enter_context(mock.patch(target, stand_in))
-        contenders = {"igan": igan_contender(sizes, precision, updates, replicas=1)}
-        try:
-            from torch.nn import functional
-
-            stack.enter_context(mock.patch.object(functional, "conv2d", cheap_torch_convolution))
-            stack.enter_context(mock.patch.object(functional, "conv_transpose2d", cheap_torch_transposed))
-            contenders["PyTorch"] = torch_contender(sizes, precision, updates, False, False)
-            contenders["PyTorch, channels last"] = torch_contender(sizes, precision, updates, True, False)
-            contenders["PyTorch, channels last, torch.compile"] = torch_contender(sizes, precision, updates, True, True)
-        except ImportError:
-            pass
-        seconds = measure({name: each.play for name, each in contenders.items()}, rounds)
-    table = Table("without its convolutions", "ms an update, best", "median", "igan is faster by")
-    best = {name: min(seconds[name]) / each.updates for name, each in contenders.items()}
-    for name, each in contenders.items():
-        median, ahead = np.median(seconds[name]) / each.updates, best[name] / best["igan"]
-        table.add_row(name, f"{best[name] * 1e3:.1f}", f"{median * 1e3:.1f}", f"{ahead:.2f}x")
-    console.print(table)
-
-
 def compare_updates(sizes: Sizes, precision: str, updates: int, rounds: int, console: Console) -> None:
     """Prints the table of whole updates."""
-    contenders = {"igan": igan_contender(sizes, precision, updates, replicas=1)}
+    contenders = {"igan": igan_contender(sizes, precision, updates)}
     kind, cpu = jax.devices()[0].device_kind, jax.default_backend() == "cpu"
     unknown = [f"{REPLICAS} replicas in images/s and the share of the chip's peak: there is no GPU"] if cpu else []
     if not cpu:
@@ -314,49 +217,16 @@ def compare_updates(sizes: Sizes, precision: str, updates: int, rounds: int, con
     console.print(*(f"Not measured: {what}." for what in unknown), sep="\n", markup=False)
 
 
-def compare_convolutions(sizes: Sizes, precision: str, rounds: int, console: Console) -> None:
-    """Prints the table of convolutions alone."""
-    libraries = {"igan": igan_convolutions}
-    if importlib.util.find_spec("torch"):
-        libraries["PyTorch"] = torch_convolutions
-    plays = {
-        (layer, operation, library): play
-        for layer in layers(sizes)
-        for library, make in libraries.items()
-        for operation, play in zip(OPERATIONS, make(layer, sizes.batch, precision), strict=True)
-    }
-    seconds = {which: min(times) for which, times in measure(plays, rounds).items()}
-    table = Table(f"ms: {' / '.join(libraries)}", *OPERATIONS)
-    totals = dict.fromkeys(libraries, 0.0)
-    for layer in layers(sizes):
-        cells = []
-        for operation, uses in zip(OPERATIONS, layer.uses, strict=True):
-            times = {library: seconds[layer, operation, library] for library in libraries}
-            totals = {library: total + uses * times[library] for library, total in totals.items()}
-            cells.append(" / ".join(f"{each * 1e3:.2f}" for each in times.values()) + f"  x {uses}")
-        table.add_row(str(layer), *cells)
-    console.print(f"the convolutions alone, a batch of {sizes.batch}, and how often an update uses them", table)
-    sums = ", ".join(f"{library} {total * 1e3:.1f} ms" for library, total in totals.items())
-    console.print(f"all of them one by one, as often as an update uses them: {sums}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--updates", type=int, help="updates a round; 3 on a CPU and 500 on a GPU if not given")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--small", action="store_true", help="batch 8 and narrow networks, to see whether it runs")
-    parser.add_argument("--parts", help="of updates, convolutions and rest; default: all on a CPU, updates on a GPU")
     options = parser.parse_args()
-    sizes, console, cpu = SMALL if options.small else Sizes(), Console(width=120), jax.default_backend() == "cpu"
+    sizes, cpu = SMALL if options.small else Sizes(), jax.default_backend() == "cpu"
     updates = options.updates or (3 if cpu else 500)
-    parts = (options.parts or ("updates,convolutions,rest" if cpu else "updates")).split(",")
-    if "updates" in parts:
-        compare_updates(sizes, options.precision, updates, options.rounds, console)
-    if "convolutions" in parts:
-        compare_convolutions(sizes, options.precision, options.rounds, console)
-    if "rest" in parts:
-        compare_rest(sizes, options.precision, updates, options.rounds, console)
+    compare_updates(sizes, options.precision, updates, options.rounds, Console(width=120))
 
 
 if __name__ == "__main__":

@@ -116,9 +116,9 @@ def torch_features(network: Any, folder: Path, batch_size: int) -> Any:
 def compare_scores(folders: list[Path], path: Path, batch_size: int) -> None:
     """Prints the scores of two folders by both programs, and how far they are apart."""
     trunk = weights.load(path)
-    sets = [images.from_folder(folder) for folder in folders]
+    samples, real = (images.from_folder(folder) for folder in folders)
     settings = Settings(level="768", batch_size=batch_size)
-    ours = compute(["fid", "precision_recall"], *sets, inception.network(trunk), settings)
+    ours = compute(["fid", "precision_recall"], samples, real, inception.network(trunk), settings)
     network = torch_trunk(trunk)
     features = [torch_features(network, folder, batch_size) for folder in folders]
     statistics = [{"mu": np.mean(x, axis=0), "sigma": np.cov(x, rowvar=False)} for x in (f.numpy() for f in features)]
