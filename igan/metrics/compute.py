@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from igan.errors import UserError, did_you_mean
-from igan.metrics import inception_score, kernel_distance, moments_cache, precision_recall
+from igan.metrics import inception_score, kernel_distance, precision_recall, reference_cache
 from igan.metrics.extract import FeatureNetwork, collect, stream
 from igan.metrics.frechet_distance import Moments, frechet_distance, moments
 from igan.metrics.images import Images
@@ -17,6 +17,7 @@ from igan.metrics.weights import HOW_TO_FETCH
 
 SCORES = ("inception_score", "fid", "kid", "precision_recall", "density_coverage")
 CHUNK = 4096  # Features turned into float64 at once.
+MOST_CACHED_BYTES = 2**30  # Features of a reference set that are kept on disk.
 
 
 class Settings(NamedTuple):
@@ -44,7 +45,8 @@ def compute(
     Args:
       scores: names out of `SCORES`.
       generated: the images to score.
-      reference: real ones; may be None for the Inception score alone. Its moments are cached by content and protocol.
+      reference: real ones; may be None for the Inception score alone. Its moments or features are kept on disk, by
+        content and protocol.
       network: of `igan.metrics.inception.network`.
       settings: how.
 
@@ -105,8 +107,7 @@ def _distances(
     results: dict[str, Score] = {}
     if list(names) == ["fid"]:
         return {"fid": frechet_distance(_moments(generated), _reference_moments(reference, network, settings), label)}
-    real = collect(stream(reference, network, [settings.level], batch_size=settings.batch_size), reference.count)
-    real = real[settings.level]
+    real = _reference_features(reference, network, settings)
     if "fid" in names:
         results["fid"] = frechet_distance(_moments(generated), _moments(real), label)
     if "kid" in names:
@@ -167,9 +168,20 @@ def _moments(features: np.ndarray) -> Moments:
 
 def _reference_moments(reference: Images, network: FeatureNetwork, settings: Settings) -> Moments:
     content, protocol = reference.content_hash(), f"{network.label}, {settings.level}-d features"
-    found = moments_cache.read(content, protocol)
-    if found is None:
-        batches = stream(reference, network, [settings.level], batch_size=settings.batch_size)
-        found = moments(batch[settings.level] for batch in batches)
-        moments_cache.write(content, protocol, found)
+    if cached := reference_cache.read("moments", content, protocol):
+        return Moments(int(cached["count"]), cached["mean"], cached["covariance"])
+    batches = stream(reference, network, [settings.level], batch_size=settings.batch_size)
+    found = moments(batch[settings.level] for batch in batches)
+    reference_cache.write("moments", content, protocol, found._asdict())
+    return found
+
+
+def _reference_features(reference: Images, network: FeatureNetwork, settings: Settings) -> np.ndarray:
+    content, protocol = reference.content_hash(), f"{network.label}, {settings.level}-d features"
+    if cached := reference_cache.read("features", content, protocol):
+        return cached["features"]
+    batches = stream(reference, network, [settings.level], batch_size=settings.batch_size)
+    found = collect(batches, reference.count)[settings.level]
+    if found.nbytes <= MOST_CACHED_BYTES:
+        reference_cache.write("features", content, protocol, {"features": found})
     return found

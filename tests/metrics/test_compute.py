@@ -8,7 +8,7 @@ import pytest
 
 from igan import cache
 from igan.errors import UserError
-from igan.metrics import moments_cache
+from igan.metrics import reference_cache
 from igan.metrics.compute import SCORES, Settings, compute
 from igan.metrics.extract import FeatureNetwork
 from igan.metrics.frechet_distance import frechet_distance, moments
@@ -106,11 +106,22 @@ def test_reference_moments_are_computed_once_for_the_same_images_and_protocol(se
     assert len(list((cache / "moments").iterdir())) == 3
 
 
+@pytest.mark.parametrize("names", [["kid"], ["fid", "precision_recall"]])
+def test_reference_features_are_computed_once_too(sets, cache, names):
+    first = compute(names, *sets, WHOLE)
+    LOOKS.clear()
+    again = compute(names, *sets, WHOLE)
+    assert {name: score.value for name, score in again.items()} == {name: score.value for name, score in first.items()}
+    assert {name for name, _ in LOOKS} == {"samples"}
+    compute(names, *sets, WHOLE, Settings(level="768"))
+    assert len(list((cache / "features").iterdir())) == 2
+
+
 def test_a_cache_of_another_protocol_is_refused_and_a_damaged_one_replaced(sets):
     compute(["fid"], *sets, WHOLE)
     (path,) = (cache.directory() / "moments").iterdir()
     content = sets[1].content_hash()
-    other = moments_cache._path(content, "toy trunk, 768-d features")
+    other = reference_cache._path("moments", content, "toy trunk, 768-d features")
     path.rename(other)
     with pytest.raises(
         UserError, match=r"holds moments of another protocol \('toy net.*2048-d.*', not 'toy trunk, 768"
