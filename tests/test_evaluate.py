@@ -134,6 +134,8 @@ def test_a_finished_run_is_scored_when_asked_to_later(config, tmp_path, monkeypa
     config.evaluation.scores = ("fid",)
     scripted(monkeypatch, {50: 20.0})
     assert train.run(config, tmp_path / "run")["scores"]["fid"]["value"] == [20.0]
+    scripted(monkeypatch, {})  # Asking it for scores would be an error.
+    assert train.run(config, tmp_path / "run")["scores"]["fid"]["value"] == [20.0]
 
 
 def test_mistakes_are_one_line(config, tmp_path, capsys):

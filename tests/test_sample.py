@@ -23,21 +23,21 @@ def run(tmp_path_factory):
 
 def test_every_form_holds_the_same_images(run, tmp_path, capsys):
     config, folder = run
-    command = [f"--workdir={folder}", "--count=5", "--replica=1"]
+    command = [f"--workdir={folder}", "--count=11", "--replica=1"]
     for output in ("grid.png", "array.npz", "deep/folder"):
         assert sample.main([*command, f"--output={tmp_path / output}"]) == 0
-    assert f"5 images at update 20 in {tmp_path / 'grid.png'}" in capsys.readouterr().out
+    assert f"11 images at update 20 in {tmp_path / 'grid.png'}" in capsys.readouterr().out
     built = experiment.build(config)
-    drawn = scoring.make_draw(built)(restore(folder, built, best=False)[1], 1, 5).read(0, 5)[..., :1]
+    drawn = scoring.make_draw(built)(restore(folder, built, best=False)[1], 1, 11).read(0, 11)[..., :1]
     with np.load(tmp_path / "array.npz") as archive:
         np.testing.assert_array_equal(archive["images"], drawn)
     assert drawn.std() > 0 and not (drawn[0] == drawn[1]).all()
     from_files = images.from_path(tmp_path / "deep" / "folder")
-    np.testing.assert_array_equal(from_files.read(0, 5)[..., :1], drawn)
+    np.testing.assert_array_equal(from_files.read(0, 11)[..., :1], drawn)
     with Image.open(tmp_path / "grid.png") as file:
         picture = np.asarray(file)
-    assert picture.shape == (3 * 28 + 2, 2 * 28 + 1)
-    np.testing.assert_array_equal(picture[29:57, 29:], drawn[3, ..., 0])
+    assert picture.shape == (4 * 28 + 3, 3 * 28 + 2)
+    np.testing.assert_array_equal(picture[29:57, 29:57], drawn[4, ..., 0])
 
 
 def test_the_default_is_a_picture_beside_the_run(run):
