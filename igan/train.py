@@ -130,7 +130,7 @@ def play(session: Session, step: int, state: GameState, stop: list[str]) -> tupl
             # Whoever is killed while looking at thousands of images goes on here, and looks at them again.
             save(session, step, state)
             score(session, step, state, stop)
-        if step == built.total_updates or stop:
+        if step >= built.total_updates or stop:
             break
         before, step = step, min(built.total_updates, step + built.updates_per_chunk)
         due = {
@@ -222,7 +222,7 @@ def last_scored(session: Session) -> int:
 def scores_are_due(session: Session, step: int, scored: int) -> bool:
     """Returns whether to score the state of a step, after those of the step `scored`."""
     interval = session.config.evaluation.scores_interval
-    passed = step // interval > scored // interval or step == session.experiment.total_updates
+    passed = step // interval > scored // interval or step >= session.experiment.total_updates
     return session.scorer is not None and passed and step > scored
 
 

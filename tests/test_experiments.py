@@ -104,6 +104,7 @@ def shrink(config, pictures: Path):
     config.batch_size = 9
     config.initial_images = 12
     config.epochs = 2
+    config.steps_per_chunk = 2  # Metrics are means over a chunk: the same ones, wherever a run was cut.
     config.evaluation.interval = config.checkpoint.interval = config.reporting.samples_interval = 100
     config.reporting.samples = 4
     config.networks.latent_size = 5
@@ -129,7 +130,6 @@ def small_imagenet(pictures: Path):
     config.networks.noise_channels = (2, 1, 1)
     config.networks.discriminator_widths, config.networks.discriminator_strides = (4, 5), (2, 2)
     config.networks.dense_width = 7
-    config.steps_per_chunk = 2
     return config
 
 
