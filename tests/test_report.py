@@ -163,3 +163,17 @@ def test_names_from_runs_stay_text(tmp_path, hostile):
         assert "<script" not in text
     table = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in table[:3]}) == 1
+
+
+def test_a_single_score_is_in_the_table_and_no_curve(tmp_path):
+    for name, epochs in (("once", 1), ("often", 6)):
+        run = make_run(
+            tmp_path / name / "run", variant="ours", scores={"fid": score(20.0)}, curve_of_score=("fid", 20.0)
+        )
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        scored = [line for line in lines if "scores/fid" in line]
+        kept = [line for line in lines if line not in scored[:-epochs]]
+        (run / "metrics.jsonl").write_text("".join(f"{line}\n" for line in kept))
+        report.write_report([tmp_path / name], tmp_path / name / "out")
+        page = (tmp_path / name / "out" / "index.html").read_text()
+        assert "FID" in page and ("Scores during training" in page) == (name == "often")
