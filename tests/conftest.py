@@ -1,12 +1,15 @@
 """Eight virtual CPU devices for every test, and a persistent compilation cache so that a second test run is quick."""
 
+import contextlib
 import os
 import pathlib
+from collections.abc import Iterator
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path.home() / ".cache" / "igan" / "xla-tests"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -37,3 +40,33 @@ def small() -> ConfigDict:
 @pytest.fixture
 def random() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@contextlib.contextmanager
+def compiled_quickly() -> Iterator[None]:
+    """For what runs a few times only: the compiler does not try hard.
+
+    The unrolled cipher behind the noise, which takes most of the time to compile, has its own tests.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        # Never 0, whose normal quantile is infinite.
+        patch.setattr("igan.layers.noise.uniform", lambda *args: jax.random.uniform(*args, minval=2**-17))
+        jax.config.update("jax_disable_most_optimizations", True)
+        try:
+            yield
+        finally:
+            jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def quick_compilation() -> Iterator[None]:
+    """For games that no other test of the file plays."""
+    with compiled_quickly():
+        yield
+
+
+@pytest.fixture(scope="module")
+def quick_compilation_of_file() -> Iterator[None]:
+    """For `pytestmark`, the fixtures of the file included."""
+    with compiled_quickly():
+        yield

@@ -16,16 +16,7 @@ from igan.config import changed, default, validate
 from igan.errors import RunError, UserError
 from igan.finite import check_finite
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """What is compiled here runs twice, so the compiler need not try hard."""
-    with pytest.MonkeyPatch.context() as patch:
-        # The unrolled cipher takes most of the time to compile, and is tested elsewhere.
-        patch.setattr("igan.layers.noise.standard_normal", jax.random.normal)
-        jax.config.update("jax_disable_most_optimizations", True)
-        yield
-        jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
 
 def put(config: ConfigDict, field: str, value: object) -> None:

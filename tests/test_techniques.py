@@ -23,16 +23,7 @@ NARROW = {"latent_size": 4, "generator_layers": (5,), "discriminator_layers": (7
 # Settings for a batch of six images; the defaults are for a hundred.
 SMALL = {"virtual_batch_norm": {"reference_size": 4}, "minibatch_discrimination": {"kernels": 3, "dimensions": 2}}
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """What is compiled here runs a few times, so the compiler need not try hard."""
-    with pytest.MonkeyPatch.context() as patch:
-        # The unrolled cipher takes most of the time to compile, and is tested elsewhere.
-        patch.setattr("igan.layers.noise.standard_normal", jax.random.normal)
-        jax.config.update("jax_disable_most_optimizations", True)
-        yield
-        jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
 
 each_technique = pytest.mark.parametrize("name", technique.known())

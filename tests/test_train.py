@@ -47,15 +47,6 @@ def game() -> ConfigDict:
     return config
 
 
-@pytest.fixture
-def quick_compilation(monkeypatch: pytest.MonkeyPatch):
-    """For games that no other test plays: the unrolled cipher takes most of the time to compile."""
-    monkeypatch.setattr("igan.layers.noise.standard_normal", jax.random.normal)
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("finished") / "run"

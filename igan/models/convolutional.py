@@ -13,7 +13,7 @@ from igan.layers.convolution import TransposedConv
 from igan.layers.noise import Dropout, GaussianNoise
 from igan.layers.weight_norm import WeightNormConv, WeightNormDense
 from igan.models import is_width, require, require_widths
-from igan.models.functional import network
+from igan.models.functional import critique, network
 from igan.types import Array, Critique, Key, Networks
 
 PLACES = ("generator", "generator_norm", "discriminator_features")
@@ -74,9 +74,7 @@ class Discriminator(nn.Module):
         features = jnp.mean(hidden, axis=(1, 2), dtype=jnp.float32)
         last = features if self.minibatch is None else self.minibatch()(features)
         outputs = WeightNormDense(self.classes or 1, train_scale=True, initial_std=0.1, direction_std=0.05)(last)
-        if self.classes is None:
-            return Critique(logits=outputs[:, 0], features=features)
-        return Critique(logits=jax.nn.logsumexp(outputs, axis=1), features=features, class_logits=outputs)
+        return critique(outputs, features, self.classes)
 
 
 def make(

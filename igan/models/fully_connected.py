@@ -11,7 +11,7 @@ from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.noise import GaussianNoise
 from igan.layers.weight_norm import UnitNormDense, WeightNormDense
 from igan.models import is_width, require, require_widths
-from igan.models.functional import network
+from igan.models.functional import critique, network
 from igan.types import Array, Critique, Key, Networks
 
 PLACES = ("generator", "generator_norm", "discriminator_features")
@@ -54,9 +54,7 @@ class Discriminator(nn.Module):
         if self.minibatch is not None:
             hidden = self.minibatch()(hidden)
         outputs = WeightNormDense(self.classes or 1, train_scale=True)(hidden)
-        if self.classes is None:
-            return Critique(logits=outputs[:, 0], features=features)
-        return Critique(logits=jax.nn.logsumexp(outputs, axis=1), features=features, class_logits=outputs)
+        return critique(outputs, features, self.classes)
 
 
 def make(

@@ -1,4 +1,4 @@
-"""Turns a Flax module into the two pure functions the rest of igan sees."""
+"""What all network families share: a Flax module as pure functions, and the end of a discriminator."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from igan.randomness import stream
-from igan.types import Array, Key, Network, Params, Variables
+from igan.types import Array, Critique, Key, Network, Params, Variables
 
 
 def network(module: nn.Module) -> Network:
@@ -33,3 +33,18 @@ def network(module: nn.Module) -> Network:
         return module.tabulate(keys, inputs, train=True, console_kwargs={"width": 160, "force_terminal": False})
 
     return Network(init, apply, describe)
+
+
+def critique(outputs: Array, features: Array, classes: int | None) -> Critique:
+    """Returns the critique of n images from the outputs of a discriminator's last layer.
+
+    Args:
+      outputs: float32 [n, classes], the class logits; [n, 1], the logit of "real", where `classes` is None.
+      features: float32 [n, f], the intermediate layer of feature matching.
+
+    >>> critique(jnp.zeros((2, 10)), jnp.zeros((2, 3)), classes=10).logits  # log 10
+    Array([2.3025851, 2.3025851], dtype=float32)
+    """
+    if classes is None:
+        return Critique(logits=outputs[:, 0], features=features)
+    return Critique(logits=jax.nn.logsumexp(outputs, axis=1), features=features, class_logits=outputs)

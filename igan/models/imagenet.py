@@ -18,7 +18,7 @@ from igan.layers.convolution import TransposedConv
 from igan.layers.noise import GaussianNoise
 from igan.models import is_width, require, require_widths
 from igan.models.convolutional import PRECISIONS
-from igan.models.functional import network
+from igan.models.functional import critique, network
 from igan.types import Array, Critique, Key, Networks
 
 PLACES = ("generator", "generator_norm", "discriminator_features")
@@ -99,10 +99,9 @@ class Discriminator(nn.Module):
         features = jax.nn.leaky_relu(ShiftBatchNorm()(hidden, train), 0.2)
         last = features if self.minibatch is None else self.minibatch()(features)
         outputs = nn.Dense(1 if self.classes is None else self.classes + 1, kernel_init=kernel_init)(last)
-        if self.classes is None:
-            return Critique(logits=outputs[:, 0], features=features)
-        class_logits = outputs[:, :-1] - outputs[:, -1:]
-        return Critique(logits=jax.nn.logsumexp(class_logits, axis=1), features=features, class_logits=class_logits)
+        if self.classes is not None:
+            outputs = outputs[:, :-1] - outputs[:, -1:]
+        return critique(outputs, features, self.classes)
 
 
 def make(

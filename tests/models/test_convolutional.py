@@ -22,16 +22,7 @@ MINIBATCH = ("minibatch_discrimination", "ours", "-vbn+bn", "-l+ha", "-ls", "-l"
 ONE_LOGIT = ("-l", "-l+ha")
 VIRTUAL = ("ours", "-l+ha", "-ls", "-l", "-mbf")
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """What is compiled here runs once, so the compiler need not try hard."""
-    with pytest.MonkeyPatch.context() as patch:
-        # The unrolled cipher takes most of the time to compile, and is tested elsewhere.
-        patch.setattr("igan.layers.noise.uniform", jax.random.uniform)
-        jax.config.update("jax_disable_most_optimizations", True)
-        yield
-        jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
 
 def load(image_shape=(16, 16, 3), classes: int | None = 4, **settings):

@@ -29,13 +29,7 @@ NOISE = 3 * 4**2 + 2 * 8**2 + 2 * 16**2  # Numbers in the noise maps of one late
 # At full size, 4 to 128 pixels.
 PAPERS_NOISE = 64 * 4**2 + 64 * 8**2 + 32 * 16**2 + 16 * 32**2 + 8 * 64**2 + 8 * 128**2
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """What is compiled here runs once, so the compiler need not try hard."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
 
 def load(image_shape=(SIDE, SIDE, 3), classes: int | None = 4, layers=None, **settings):
