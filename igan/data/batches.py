@@ -150,8 +150,15 @@ def epoch_order(key: Key, name: str, size: int, batch_size: int, start: Array, s
     """
     count = steps * batch_size
     first_epoch, offset = jnp.divmod(start * batch_size, size)
-    # A window of `count` examples that may start anywhere in an epoch touches at most this many epochs.
-    epochs = 1 + (count + size - 2) // size
-    keys = jax.vmap(lambda epoch: stream(key, name, epoch))(first_epoch + jnp.arange(epochs))
-    permutations = jax.vmap(lambda key: jax.random.permutation(key, size))(keys)
-    return jax.lax.dynamic_slice(permutations.reshape(-1), (offset,), (count,)).reshape(steps, batch_size)
+    # A window of `count` examples that may start anywhere in an epoch touches this many epochs, and maybe one more.
+    epochs = (count + size - 2) // size
+
+    def permutation(epoch: Array) -> Array:
+        # One sort. `jax.random.permutation` takes two or more, because examples with equal keys stay in their order.
+        return jnp.argsort(jax.random.bits(stream(key, name, epoch), (size,)))
+
+    order = jax.vmap(permutation)(first_epoch + jnp.arange(epochs)).reshape(-1)
+    reaches = offset + count > epochs * size
+    last = jax.lax.cond(reaches, permutation, lambda _: jnp.zeros(size, order.dtype), first_epoch + epochs)
+    window = jax.lax.dynamic_slice(jnp.concatenate([order, last]), (offset,), (count,))
+    return window.reshape(steps, batch_size)

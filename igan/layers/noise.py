@@ -41,31 +41,30 @@ class Dropout(nn.Module):
 
 
 def standard_normal(key: Key, shape: tuple[int, ...]) -> Array:
-    """Returns float32 samples of N(0, 1), on a grid of 65,536 equally likely values with |x| < 4.33.
-
-    A stand-in for `jax.random.normal` where noise only regularises: it spends a quarter of the random bits, and keeps
-    the generator unrolled so that XLA fuses it. The barriers keep XLA from computing the noise anew for every reader:
-    each word has two halves, and a layer's input is read by the forward and the backward pass.
-    tests/benchmarks/mnist.py measures the difference.
+    """Returns float32 samples of N(0, 1), |x| < 5.3, from the random bits behind `jax.random.normal`; see `uniform`.
 
     >>> standard_normal(jax.random.key(0), (2, 3)).shape
     (2, 3)
     """
-    normal = math.sqrt(2) * jax.lax.erf_inv(2 * uniform(key, shape) - 1)
-    return jax.lax.optimization_barrier(normal)
+    return math.sqrt(2) * jax.lax.erf_inv(2 * uniform(key, shape) - 1)
 
 
 def uniform(key: Key, shape: tuple[int, ...]) -> Array:
-    """Returns float32 samples of U(0, 1), on a grid of 65,536 values; see `standard_normal`.
+    """Returns float32 samples of U(0, 1), ends excluded, from the random bits of `jax.random.bits`.
+
+    JAX computes these in a loop on a CPU. Here every element is an expression of its place, so that XLA fuses noise
+    into what it is added to; what reads it twice, a forward and a backward pass, may compute it twice, which costs less
+    than memory does. tests/benchmarks/mnist.py measures the difference.
 
     >>> uniform(jax.random.key(0), (2, 3)).shape
     (2, 3)
     """
-    size = math.prod(shape)
-    words = threefry2x32(jax.random.key_data(key), jnp.arange(-(-size // 4), dtype=jnp.uint32))
-    words = jax.lax.optimization_barrier(words)
-    halves = jnp.concatenate([half for word in words for half in (word & 0xFFFF, word >> 16)])
-    return ((halves[:size].astype(jnp.float32) + 0.5) / 2**16).reshape(shape)
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    counter = jnp.zeros(shape, jnp.uint32)
+    for axis, stride in enumerate(strides):
+        counter += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
+    low, high = threefry2x32(jax.random.key_data(key), counter)
+    return (((low ^ high) >> 9).astype(jnp.float32) + 0.5) / 2**23
 
 
 def threefry2x32(key: Array, counter: Array) -> tuple[Array, Array]:
@@ -73,9 +72,9 @@ def threefry2x32(key: Array, counter: Array) -> tuple[Array, Array]:
 
     Args:
       key: uint32 [2].
-      counter: uint32 [n], the low word of the counter; the high word is zero.
+      counter: uint32 of any shape, the low words of the counters; the high words are zero.
 
-    Returns: two words of random bits for each counter, uint32 [n] each.
+    Returns: two words of random bits for each counter, uint32 of the same shape.
     """
     schedule = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(0x1BD11BDA))
     rotations = ((13, 15, 26, 6), (17, 29, 16, 24))
