@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from igan.errors import UserError
+from igan.layers.activation import leaky_relu
 from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.convolution import TransposedConv
 from igan.layers.noise import Dropout, GaussianNoise
@@ -61,7 +62,7 @@ class Discriminator(nn.Module):
     def __call__(self, images: Array, train: bool) -> Critique:
         def layer(hidden: Array, features: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> Array:
             outputs = WeightNormConv(features, kernel, stride, padding, dtype=self.dtype)(hidden)
-            return jax.nn.leaky_relu(outputs, 0.2)
+            return leaky_relu(outputs)
 
         narrow, wide = self.widths
         hidden = GaussianNoise(self.input_noise)(Dropout(self.input_dropout)(images, train), train)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from igan.errors import UserError
+from igan.layers.activation import leaky_relu
 from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.convolution import TransposedConv
 from igan.layers.noise import GaussianNoise
@@ -93,10 +94,10 @@ class Discriminator(nn.Module):
             )(hidden)
             if index:  # As usual, the layer on the pixels is not normalised.
                 hidden = ShiftBatchNorm()(hidden, train)
-            hidden = jax.nn.leaky_relu(hidden, 0.2)
+            hidden = leaky_relu(hidden)
         hidden = hidden.reshape(len(images), -1).astype(jnp.float32)
         hidden = nn.Dense(self.dense_width, use_bias=False, kernel_init=kernel_init)(hidden)
-        features = jax.nn.leaky_relu(ShiftBatchNorm()(hidden, train), 0.2)
+        features = leaky_relu(ShiftBatchNorm()(hidden, train))
         last = features if self.minibatch is None else self.minibatch()(features)
         outputs = nn.Dense(1 if self.classes is None else self.classes + 1, kernel_init=kernel_init)(last)
         if self.classes is not None:
