@@ -15,6 +15,7 @@ Tables and plots over runs: python -m igan.report --help. Exit codes: 0 finished
 failed; 2 the command is wrong.
 """
 
+import difflib
 import itertools
 import os
 import re
@@ -26,10 +27,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 from absl import app, flags, logging
+from flax.traverse_util import flatten_dict
 from ml_collections import config_flags
 
 from igan import cache, experiment, summary, train, workdir
-from igan.config import Config
+from igan.config import Config, default
 from igan.errors import UserError, did_you_mean, exit_code
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment and variant, e.g. experiments/mnist.py.")
@@ -61,7 +63,7 @@ def parse(arguments: Sequence[str]) -> list[str]:
         if len(rest) > 1:
             raise UserError(f"unexpected '{rest[1]}': every argument is of the form --name=value")
     except Exception as error:
-        print(f"error: {' '.join(_explain(error, path).split())}", file=sys.stderr)
+        print(f"error: {' '.join(_explain(error, path, arguments).split())}", file=sys.stderr)
         sys.exit(2)
     return rest
 
@@ -74,7 +76,7 @@ def _experiment_path(arguments: Sequence[str]) -> str:
     return ""
 
 
-def _explain(error: BaseException, path: str) -> str:
+def _explain(error: BaseException, path: str, arguments: Sequence[str]) -> str:
     """Returns what was wrong with the command line or the experiment at `path`, in a person's words."""
     chain: list[BaseException] = [error]
     while isinstance(cause := chain[-1].__cause__ or chain[-1].__context__, Exception):
@@ -85,9 +87,15 @@ def _explain(error: BaseException, path: str) -> str:
         if isinstance(each, UserError) or (isinstance(each, flags.Error) and "Traceback" not in str(each)):
             return str(each)
     root = chain[-1]
-    known = [str(each) for each in Path(path).parent.glob("*.py")]
-    if known and not Path(path).is_file():
-        return f"there is no experiment {path}.{did_you_mean(path, known)}"
+    known = flatten_dict(default().to_dict(), sep=".")
+    for field in re.findall(r"--?config\.([\w.]+)", " ".join(arguments)):
+        if isinstance(root, KeyError) and root.args[0] in field.split(".") and field not in known:
+            close = difflib.get_close_matches(field, known, n=1)
+            suggestion = f" Did you mean '{close[0]}'?" if close else ""
+            return f"the config has no field '{field}'.{suggestion} --dry_run prints all that there are"
+    experiments = [str(each) for each in Path(path).parent.glob("*.py")]
+    if experiments and not Path(path).is_file():
+        return f"there is no experiment {path}.{did_you_mean(path, experiments)}"
     return f"cannot load the experiment {path}: {type(root).__name__}: {root}"
 
 

@@ -100,13 +100,20 @@ BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
     "no experiment": ([], ["which experiment", "--config=experiments/mnist.py"]),
     "a mistyped flag": ([EXPERIMENT, "--workdri=x"], ["workdri", "workdir"]),
     "a mistyped field": ([EXPERIMENT, "--config.epohcs=3"], ["epohcs", "epochs"]),
-    "an unlike field": ([EXPERIMENT, "--config.zzzzzz=3"], ["zzzzzz"]),
+    "an unlike field": ([EXPERIMENT, "--config.zzzzzz=3"], ["the config has no field 'zzzzzz'", "--dry_run"]),
+    "a field of another section": (
+        [EXPERIMENT, "--config.checkpoint_interval=3"],
+        ["the config has no field 'checkpoint_interval'", "Did you mean 'checkpoint.interval'"],
+    ),
     "a mistyped field further down": ([EXPERIMENT, "--config.generator.learning_rat=1"], ["learning_rate"]),
     "a mistyped technique": (
         [EXPERIMENT, "--config.techniques.feature_machting.enabled=True"],
         ["feature_machting", "Did you mean 'feature_matching'"],
     ),
-    "an unlike technique": ([EXPERIMENT, "--config.techniques.zzz.enabled=True"], ["zzz"]),
+    "an unlike technique": (
+        [EXPERIMENT, "--config.techniques.zzz.enabled=True"],
+        ["the config has no field 'techniques.zzz.enabled'"],
+    ),
     "a field of a number": ([EXPERIMENT, "--config.seed.x=1"], ["seed"]),
     "a field before the experiment": (["--config.seed=1", EXPERIMENT], ["config"]),
     "a word for a number": ([EXPERIMENT, "--config.epochs=many"], ["epochs", "many"]),
