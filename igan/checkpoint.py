@@ -9,7 +9,6 @@ import errno
 import hashlib
 import json
 import logging
-import math
 import re
 import shutil
 import sys
@@ -20,14 +19,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import jax
-import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from igan.errors import RunError, UserError
+from igan.leaves import State, arrays_by_name, described, rebuild, specs_by_name
 from igan.types import Array
-
-State = Any  # Any pytree of arrays.
 
 _TEMPORARY = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|deleting)")
 # {"arrays": {name: dtype and shape}, "files": {path: SHA-256 of its bytes}}
@@ -106,8 +103,8 @@ class Checkpoints:
             return
         # Nothing is being written now; what is left of a failed save may have come after it was swept.
         self._on_one_process(self._remove_temporary_folders)
-        arrays = _arrays_by_name(state)
-        self._saving, self._contents = step, {"arrays": _described(arrays)}
+        arrays = arrays_by_name(state)
+        self._saving, self._contents = step, {"arrays": described(arrays)}
         try:
             self._orbax.save(self._directory / str(step), args=ocp.args.PyTreeSave(arrays))
         except Exception as error:
@@ -139,7 +136,7 @@ class Checkpoints:
         not train from the beginning without a word), or if a sound one cannot be read, for lack of memory say.
         """
         self.wait()
-        wanted = _specs_by_name(like)
+        wanted = specs_by_name(like)
         unusable: dict[int, str] = {}
         for step in reversed(self.steps()):
             try:
@@ -151,7 +148,7 @@ class Checkpoints:
                 raise RunError(f"step {step} in {self._directory} could not be read: {_one_line(error)}.") from error
             for bad_step, reason in unusable.items():
                 self._set_aside(bad_step, reason, instead=step)
-            return step, _rebuild(like, arrays)
+            return step, rebuild(like, arrays)
         if unusable:
             reasons = "; ".join(f"step {step}: {reason}" for step, reason in unusable.items())
             raise RunError(f"no usable checkpoint in {self._directory}: {reasons}.")
@@ -205,7 +202,7 @@ class Checkpoints:
 
 def _read(orbax: ocp.AsyncCheckpointer, folder: Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, Array]:
     contents = _checked_contents(folder)  # Before Orbax sees it: on a broken file it prints pages of tracebacks.
-    expected, found = _described(wanted), contents["arrays"]
+    expected, found = described(wanted), contents["arrays"]
     for name in (*expected, *found):
         if expected.get(name) != found.get(name):
             was, has = expected.get(name, "nothing"), found.get(name, "nothing")
@@ -239,50 +236,6 @@ def _checked_contents(folder: Path) -> dict[str, dict[str, Any]]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _described(arrays: Mapping[str, Any]) -> dict[str, str]:
-    return {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
-
-
-def _named_leaves(tree: State) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-    if len(named) < len(leaves):
-        raise ValueError("two leaves of the state have the same name: do not put '/' into the keys of its dicts")
-    return named
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _arrays_by_name(state: State) -> dict[str, Array]:
-    """What is written: keys as their data; empty arrays not at all, because Orbax refuses them."""
-    named = {name: jnp.asarray(leaf) for name, leaf in _named_leaves(state).items()}
-    return {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in named.items() if leaf.size}
-
-
-def _specs_by_name(like: State) -> dict[str, jax.ShapeDtypeStruct]:
-    default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    specs = {}
-    for name, leaf in _named_leaves(like).items():
-        if math.prod(leaf.shape):
-            data = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-            sharding = getattr(leaf, "sharding", None) or default
-            specs[name] = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=sharding)
-    return specs
-
-
-def _rebuild(like: State, arrays: Mapping[str, Array]) -> State:
-    def rebuilt(name: str, leaf: Any) -> Array:
-        if not math.prod(leaf.shape):
-            return jnp.zeros(leaf.shape, leaf.dtype, device=getattr(leaf, "sharding", None))
-        if _is_key(leaf):  # `leaf` may be a mere description, which `key_impl` refuses.
-            return jax.random.wrap_key_data(arrays[name], impl=jax.random.key_impl(jnp.empty((), leaf.dtype)))
-        return arrays[name]
-
-    return jax.tree.unflatten(jax.tree.structure(like), [rebuilt(*item) for item in _named_leaves(like).items()])
 
 
 def _make_writable(directory: Path) -> None:
