@@ -57,7 +57,13 @@ def run(options: argparse.Namespace) -> None:
 
 
 def settle(options: argparse.Namespace, directory: Path) -> Config:
-    """Returns the config of the run with what the command line asks for."""
+    """Returns the config of the run with what the command line asks for.
+
+    Raises UserError for numbers of images that cannot be.
+    """
+    for name, least in (("images", 2), ("reference_images", 0)):
+        if (count := getattr(options, name)) is not None and count < least:
+            raise UserError(f"--{name}={count} is too few: expected at least {least}")
     config = workdir.load(directory)
     fields = ("scores", "images", "reference_images", "inception_weights")
     for field in fields:

@@ -24,6 +24,7 @@ from igan.metrics.images import Images
 from igan.reporting.grids import encode_png, image_grid
 
 BATCH = 256
+PICTURE = 10_000  # Images that one picture may hold.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +45,11 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(
             f"--count={options.count} --replica={options.replica}: expected a count of at least 1, and a replica"
             f" from 0 to {config.replicas - 1}"
+        )
+    if output.suffix == ".png" and options.count > PICTURE:
+        raise UserError(
+            f"--count={options.count:,} is too many for one picture, which holds {PICTURE:,}: give --output=FOLDER or"
+            " --output=FILE.npz"
         )
     if options.data_dir is not None:
         config.data.dir = options.data_dir

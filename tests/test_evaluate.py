@@ -151,6 +151,7 @@ def test_mistakes_are_one_line(config, tmp_path, capsys):
     run = f"--workdir={tmp_path / 'run'}"
     assert "Did you mean 'kid'?" in error(run, "--scores=kdi")
     assert "there is no checkpoint in" in error(run, "--best")
-    assert "expected at least 2" in error(run, "--scores=classifier_score", "--images=1")
+    assert "--images=1 is too few: expected at least 2" in error(run, "--scores=classifier_score", "--images=1")
+    assert "--reference_images=-1 is too few" in error(run, "--reference_images=-1")
     (tmp_path / "run" / "config.json").write_text("{")
     assert "is not the config of a run" in error(run)

@@ -53,6 +53,7 @@ def test_the_default_is_a_picture_beside_the_run(run):
         (["--output=images.jpg"], "neither a .png nor an .npz file"),
         (["--replica=2"], "a replica from 0 to 1"),
         (["--count=0"], "a count of at least 1"),
+        (["--count=10001"], "too many for one picture"),
         (["--best"], "there is no checkpoint in"),
     ],
 )
