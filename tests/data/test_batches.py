@@ -10,7 +10,7 @@ import pytest
 from igan.data.batches import Orders, Resident, epoch_order, gather, make_orders, rescale
 from igan.types import Array, Key
 
-SIZES = [(30, 7), (20, 100), (1, 3)]  # (examples, batch size): 20 labels in batches of 100 are usual.
+SIZES = [(30, 7), (20, 100), (1, 3), (5, 3)]  # (examples, batch size): 20 labels in batches of 100 are usual.
 STEPS = 30  # All windows are this long but those that say otherwise, since each length is a program to compile.
 
 
