@@ -89,7 +89,7 @@ def _explain(error: BaseException, path: str, arguments: Sequence[str]) -> str:
     root = chain[-1]
     known = flatten_dict(default().to_dict(), sep=".")
     for field in re.findall(r"--?config\.([\w.]+)", " ".join(arguments)):
-        if isinstance(root, KeyError) and root.args[0] in field.split(".") and field not in known:
+        if isinstance(root, KeyError) and {*root.args} & {*field.split(".")} and field not in known:
             close = difflib.get_close_matches(field, known, n=1)
             suggestion = f" Did you mean '{close[0]}'?" if close else ""
             return f"the config has no field '{field}'.{suggestion} --dry_run prints all that there are"

@@ -13,7 +13,7 @@ def leaky_relu(inputs: Array) -> Array:
     """Returns `inputs` where they are not negative, and a fifth of them elsewhere.
 
     It is `jax.nn.leaky_relu` with a gradient in one pass over the memory: JAX's is the sum of two, each with zeros.
-    tests/benchmarks/cifar10_parts.py shows the difference, on a CPU 6 % of an update without its convolutions.
+    On a CPU that takes 6 % off an update without its convolutions, as tests/benchmarks/cifar10_parts.py measures it.
 
     >>> leaky_relu(jnp.array([-1.0, 0.0, 2.0]))
     Array([-0.2,  0. ,  2. ], dtype=float32)
