@@ -44,6 +44,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     " Did you mean 'feature_matching'? Known: feature_matching, minimax."
     """
     known = sorted(known)
+    return f"{suggestion(name, known)} Known: {', '.join(known)}."
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Returns the known name that an unknown one was probably meant to be, or nothing, for an error message.
+
+    >>> suggestion("epoch", ["epochs", "seed"])
+    " Did you mean 'epochs'?"
+    """
     close = difflib.get_close_matches(name, known, n=1)
-    suggestion = f" Did you mean '{close[0]}'?" if close else ""
-    return f"{suggestion} Known: {', '.join(known)}."
+    return f" Did you mean '{close[0]}'?" if close else ""

@@ -15,7 +15,6 @@ Tables and plots over runs: python -m igan.report --help. Exit codes: 0 finished
 failed; 2 the command is wrong.
 """
 
-import difflib
 import itertools
 import os
 import re
@@ -32,7 +31,7 @@ from ml_collections import config_flags
 
 from igan import cache, experiment, summary, train, workdir
 from igan.config import Config, default
-from igan.errors import UserError, did_you_mean, exit_code
+from igan.errors import UserError, did_you_mean, exit_code, suggestion
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment and variant, e.g. experiments/mnist.py.")
 WORKDIR = flags.DEFINE_string(
@@ -87,12 +86,12 @@ def _explain(error: BaseException, path: str, arguments: Sequence[str]) -> str:
         if isinstance(each, UserError) or (isinstance(each, flags.Error) and "Traceback" not in str(each)):
             return str(each)
     root = chain[-1]
-    known = flatten_dict(default().to_dict(), sep=".")
-    for field in re.findall(r"--?config\.([\w.]+)", " ".join(arguments)):
-        if isinstance(root, KeyError) and {*root.args} & {*field.split(".")} and field not in known:
-            close = difflib.get_close_matches(field, known, n=1)
-            suggestion = f" Did you mean '{close[0]}'?" if close else ""
-            return f"the config has no field '{field}'.{suggestion} --dry_run prints all that there are"
+    if isinstance(root, KeyError):  # By ml_collections, if it finds no similar name in the same section.
+        known = flatten_dict(default().to_dict(), sep=".")
+        for field in re.findall(r"--?config\.([\w.]+)", " ".join(arguments)):
+            if field not in known and {*root.args} & {*field.split(".")}:
+                hint = suggestion(field, known)
+                return f"the config has no field '{field}'.{hint} --dry_run prints all that there are"
     experiments = [str(each) for each in Path(path).parent.glob("*.py")]
     if experiments and not Path(path).is_file():
         return f"there is no experiment {path}.{did_you_mean(path, experiments)}"

@@ -14,7 +14,7 @@ from igan.reporting.ablation import ablation_table, display_name, several_protoc
 from igan.reporting.page import Gallery, Picture, Report, Section
 from igan.reporting.paper import SEMI_SUPERVISED
 from igan.reporting.plots import plot_loss, plot_score, plot_test_errors
-from igan.reporting.pooling import Group, mean_curve, pool, pooling_warnings, titles
+from igan.reporting.pooling import Group, pool, pooling_warnings, titles
 from igan.reporting.runs import Run
 from igan.reporting.tables import details_table, duration, runs_table, semi_supervised_table
 
@@ -127,8 +127,6 @@ def _scores(groups: Sequence[Group]) -> Gallery:
     text = "As logged by the runs: mean over replicas, band of one sample standard deviation."
     for metric in _metric_names(groups, ("scores/",)):
         name = metric.removeprefix("scores/")
-        if all(len(mean_curve(group, metric)) < 2 for group in groups):
-            continue  # Scored at the end alone: the table has it, and a lonely point is no curve.
         content = plot_score(name, groups)
         if content is not None:
             alt = f"Line chart of {display_name(name)} against training updates, a line for each of: {listed}."

@@ -163,6 +163,15 @@ def torch_contender(sizes: Sizes, precision: str, updates: int, channels_last: b
     return Contender(play, updates, sizes.batch)
 
 
+def torch_contenders(sizes: Sizes, precision: str, updates: int) -> dict[str, Contender]:
+    """Returns the reference in each form worth comparing with. Raises ImportError without PyTorch."""
+    return {
+        "PyTorch": torch_contender(sizes, precision, updates, False, False),
+        "PyTorch, channels last": torch_contender(sizes, precision, updates, True, False),
+        "PyTorch, channels last, torch.compile": torch_contender(sizes, precision, updates, True, True),
+    }
+
+
 def torch_device() -> str:
     """Returns the kind of device that JAX uses, for PyTorch. Raises ImportError where PyTorch cannot use it."""
     import torch
@@ -197,9 +206,7 @@ def compare_updates(sizes: Sizes, precision: str, updates: int, rounds: int, con
     if not cpu:
         contenders[f"igan, {REPLICAS} replicas"] = igan_contender(sizes, precision, updates, replicas=REPLICAS)
     try:
-        contenders["PyTorch"] = torch_contender(sizes, precision, updates, False, False)
-        contenders["PyTorch, channels last"] = torch_contender(sizes, precision, updates, True, False)
-        contenders["PyTorch, channels last, torch.compile"] = torch_contender(sizes, precision, updates, True, True)
+        contenders |= torch_contenders(sizes, precision, updates)
     except ImportError as error:
         unknown += [f"PyTorch (pip install 'igan[parity]'): {error}"]
     seconds = measure({name: each.play for name, each in contenders.items()}, rounds)

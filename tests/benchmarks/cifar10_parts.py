@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from igan.layers.convolution import conv, conv_transpose
-from tests.benchmarks.cifar10 import SMALL, Layer, Play, Sizes, igan_contender, layers, measure, torch_contender
+from tests.benchmarks.cifar10 import SMALL, Layer, Play, Sizes, igan_contender, layers, measure, torch_contenders
 
 OPERATIONS = ("forward", "images' gradient", "kernel's gradient")
 
@@ -124,15 +124,15 @@ def cheap_convolutions(channel: Callable[[Any, int], Any]) -> Iterator[None]:
 
 
 def time_rest(
-    channel: Callable[[Any, int], Any], sizes: Sizes, precision: str, updates: int, rounds: int
+    channel: Callable[[Any, int], Any], sizes: Sizes, precision: str, updates: int, rounds: int, console: Console
 ) -> dict[str, list[float]]:
     """Returns the seconds an update of every contender, with these stand-ins for convolutions."""
     with cheap_convolutions(channel):
         contenders = {"igan": igan_contender(sizes, precision, updates)}
-        if importlib.util.find_spec("torch"):
-            contenders["PyTorch"] = torch_contender(sizes, precision, updates, False, False)
-            contenders["PyTorch, channels last"] = torch_contender(sizes, precision, updates, True, False)
-            contenders["PyTorch, channels last, torch.compile"] = torch_contender(sizes, precision, updates, True, True)
+        try:
+            contenders |= torch_contenders(sizes, precision, updates)
+        except ImportError as error:
+            console.print(f"Not measured: PyTorch (pip install 'igan[parity]'): {error}", markup=False)
         seconds = measure({name: each.play for name, each in contenders.items()}, rounds)
     return {name: [time / each.updates for time in seconds[name]] for name, each in contenders.items()}
 
@@ -142,7 +142,7 @@ def compare_rest(sizes: Sizes, precision: str, updates: int, rounds: int, consol
 
     Compilers fuse one stand-in better than another, so every contender is judged by the one that costs it less.
     """
-    times = {channel.__name__: time_rest(channel, sizes, precision, updates, rounds) for channel in CHANNELS}
+    times = {channel.__name__: time_rest(channel, sizes, precision, updates, rounds, console) for channel in CHANNELS}
     table = Table("ms an update without its convolutions, best", *times, "least", "igan is faster by")
     least = {name: min(min(each[name]) for each in times.values()) for name in times[mean_channel.__name__]}
     for name, best in least.items():
