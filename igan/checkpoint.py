@@ -273,6 +273,8 @@ def _silence_orbax() -> None:
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:
-    frames = traceback.extract_tb(record.exc_info[2]) if record.exc_info else []
-    of_orbax = any("/orbax/" in path for path in (record.pathname, *(frame.filename for frame in frames)))
+    _, error, frames = record.exc_info or (None, None, None)
+    paths = (record.pathname, *(frame.filename for frame in traceback.extract_tb(frames)))
+    # A write of TensorStore's that failed after another one has no frames, but tells into which folder it wrote.
+    of_orbax = any("/orbax/" in path for path in paths) or ".orbax-checkpoint-tmp" in str(error)
     return not of_orbax or (record.levelno >= logging.WARNING and not record.exc_info)

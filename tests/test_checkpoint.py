@@ -1,3 +1,5 @@
+import asyncio
+import gc
 import os
 import random
 import resource
@@ -365,6 +367,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_while_saving_is_told_and_harms_nothing(small_disk: Path) -> None:
     unlimited = resource.RLIM_INFINITY
     check_full(run_python(FILL_UP, small_disk / "run", unlimited), small_disk / "run", "No space left on device")
+
+
+@pytest.mark.parametrize(("folder", "told"), [("run/checkpoints/120.orbax-checkpoint-tmp/d", 0), ("elsewhere", 1)])
+def test_of_writes_nobody_waits_for_only_those_of_a_checkpoint_are_silent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, folder: str, told: int
+) -> None:
+    """When one array's write fails, Orbax drops the others': TensorStore's errors, which have no frames at all."""
+    with Checkpoints(tmp_path, keep=2):
+        loop = asyncio.new_event_loop()
+        loop.create_future().set_exception(ValueError(f'OUT_OF_RANGE: Error writing "/{folder}": File too large'))
+        gc.collect()
+        loop.close()
+    assert len(caplog.records) == told
 
 
 def test_a_failed_save_does_not_hide_the_error_that_ends_the_run(tmp_path: Path, monkeypatch: Any) -> None:
