@@ -163,11 +163,12 @@ class Checkpoints:
 
     def _fail(self, error: Exception) -> None:
         step, self._saving = self._saving, None
-        with contextlib.suppress(Exception):
-            self._orbax.wait_until_finished()  # Or Orbax tells of this error again, during the next restore.
         reason = next((phrase for phrase in _DISK_FULL if phrase in str(error)), None) or _one_line(error)
         try:
-            self._on_one_process(self._remove_temporary_folders)
+            if jax.process_count() == 1:  # Others would have to join in, and know nothing of it.
+                with contextlib.suppress(Exception):
+                    self._orbax.wait_until_finished()  # Or Orbax tells of this error again, during the next restore.
+                self._remove_temporary_folders()
             free = f"{shutil.disk_usage(self._directory).free / 1e6:.1f} MB free"
         except OSError:
             free = "the folder is gone"

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from igan import inference, step
+from igan import hosts, inference, step
 from igan.data.batches import Orders, Resident, Streamed, epoch_order, gather, make_orders, rescale, unpack
 from igan.errors import UserError
 from igan.step import Game
@@ -83,8 +83,8 @@ def make(game: Game, plan: Plan, resident: Resident, labeled: np.ndarray | None,
     everywhere, dealt, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (REPLICA,), (DATA,)))
     split_feed = NamedSharding(mesh, PartitionSpec(None, None, DATA))
     image_shape = resident.images.shape[1:]
-    resident = jax.device_put(resident, everywhere)
-    labeled = jax.device_put(labeled, dealt)
+    resident = hosts.put(resident, everywhere)
+    labeled = hosts.put(labeled, dealt)
     game, networks = _split_latents(game, split), game.networks
     sharding = GameState(everywhere, dealt, dealt, dealt, dealt)  # type: ignore[arg-type]
     # One replica is not mapped over: with a leading axis of length 1 its convolutions are a quarter slower.
@@ -157,9 +157,9 @@ def make(game: Game, plan: Plan, resident: Resident, labeled: np.ndarray | None,
         run=lambda state, updates, feed=None: compile_run(updates)(state, resident, labeled, feed),
         compile=compile_run,
         test_errors=lambda state: test_errors(state, resident.test_images, resident.test_labels),
-        sample=jax.jit(sample, static_argnums=1),
+        sample=jax.jit(sample, static_argnums=1, out_shardings=everywhere),
         state_shape=state_shape,
-        put=lambda feed: jax.device_put(feed, split_feed),
+        put=lambda feed: hosts.put(feed, split_feed),
     )
 
 

@@ -145,6 +145,8 @@ def _choose_devices(count: int) -> list[Any]:
     available = jax.devices()
     if count > len(available):
         raise UserError(f"devices={count} but there are {len(available)}: use --config.devices=0 for all of them")
+    if 0 < count < len(available) and jax.process_count() > 1:
+        raise UserError(f"devices={count} leaves some hosts without any: several hosts use all of their devices")
     return available[: count or len(available)]
 
 

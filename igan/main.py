@@ -29,7 +29,7 @@ from absl import app, flags, logging
 from flax.traverse_util import flatten_dict
 from ml_collections import config_flags
 
-from igan import cache, experiment, summary, train, workdir
+from igan import cache, experiment, hosts, summary, train, workdir
 from igan.config import Config, default
 from igan.errors import UserError, did_you_mean, exit_code, suggestion
 
@@ -38,6 +38,12 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the files of the run go. A run that is there goes on. Default: runs/<experiment>-<time>."
 )
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print config, networks and plan; train nothing and write nothing.")
+HOSTS = flags.DEFINE_string(
+    "hosts",
+    "",
+    "Where several processes make up one run: 'auto' on a TPU pod, under srun or mpirun; elsewhere ADDRESS:PORT,COUNT,"
+    "NUMBER, which say where process 0 can be reached, how many there are, and which one this is.",
+)
 CACHE = flags.DEFINE_string(
     "compilation_cache",
     cache.compiled_programs(),
@@ -106,12 +112,22 @@ def main(arguments: Sequence[str]) -> None:
     config: Config = CONFIG.value
     if config.deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
-    sys.exit(
-        exit_code(
-            lambda: describe(config) if DRY_RUN.value else train.run(config, directory(config)),
-            "interrupted before the first update; nothing was lost",
-        )
-    )
+    sys.exit(exit_code(lambda: run(config), "interrupted before the first update; nothing was lost"))
+
+
+def run(config: Config) -> None:
+    """Trains, or describes what would be trained.
+
+    Raises UserError and RunError as `train.run` does.
+    """
+    if HOSTS.value and not WORKDIR.value:
+        raise UserError("--hosts needs a --workdir, on a disk that all hosts see")
+    if HOSTS.value:
+        hosts.join(HOSTS.value)
+    if DRY_RUN.value:
+        describe(config)
+    else:
+        train.run(config, directory(config))
 
 
 def directory(config: Config) -> Path:

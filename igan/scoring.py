@@ -52,6 +52,10 @@ def make(config: Config, built: Experiment) -> Scorer:
     {'value': [41.2], 'std': None, 'protocol': '50,000 against 50,000 images, ...'}
     """
     asked = config.evaluation
+    if jax.process_count() > 1:
+        raise UserError(
+            "scores are computed by one host: leave --config.evaluation.scores out, and use igan.evaluate on one host"
+        )
     names = [name.strip() for entry in asked.scores for name in entry.split(",") if name.strip()]
     for name in names:
         if name not in KNOWN:

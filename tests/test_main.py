@@ -162,6 +162,7 @@ BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
     "an unwritable work directory": ([EXPERIMENT, *SMALL, "--workdir=/proc/igan"], ["/proc/igan", "--workdir"]),
     "a work directory below a file": ([EXPERIMENT, *SMALL, "--workdir=/dev/null/run"], ["/dev/null/run"]),
     "a file for a work directory": ([EXPERIMENT, *SMALL, "--workdir=/dev/null"], ["/dev/null"]),
+    "hosts that make no sense": ([EXPERIMENT, *SMALL, "--hosts=foo"], ["--hosts=foo", "ADDRESS:PORT,COUNT,NUMBER"]),
     "a work directory with too long a name": ([EXPERIMENT, *SMALL, f"--workdir={'x' * 300}"], ["too long"]),
 }
 
@@ -182,6 +183,10 @@ def test_replicas_that_cannot_be_dealt_out(command: Command) -> None:
 def test_a_batch_that_cannot_be_dealt_out(command: Command) -> None:
     outcome = command(EXPERIMENT, *SMALL, "--config.devices=5", "--config.batch_size=16")
     refused(outcome, "16 images", "5 devices", "--config.batch_size", "--config.devices=4")
+
+
+def test_several_hosts_need_a_work_directory_they_share(command: Command) -> None:
+    refused(command(EXPERIMENT, *SMALL, "--hosts=auto"), "--workdir", "all hosts see")
 
 
 BROKEN_EXPERIMENTS: dict[str, tuple[str, list[str]]] = {

@@ -1,0 +1,152 @@
+"""One run on several hosts: each plays the same updates on its own devices, and the first one writes them down.
+
+There is one process a host (or a GPU), and what is computed on all devices must be asked for by all processes, in the
+same order. So every host runs the whole of igan.train; what the others write and print goes nowhere.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import traceback
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
+
+from igan.errors import RunError, UserError
+
+FOUND = "auto"
+SECONDS_TO_JOIN = 300
+
+
+def join(where: str) -> None:
+    """Joins the processes of a run, before anything else is asked of JAX. It waits until all have come.
+
+    Args:
+      where: "auto" where JAX finds out by itself: on a TPU pod, under srun or mpirun. "ADDRESS:PORT,COUNT,NUMBER"
+        elsewhere: where process 0 can be reached, how many there are, and which one this is.
+
+    Raises UserError if that cannot be understood or does not work. JAX ends the process if not all of them come within
+    five minutes.
+
+    >>> join("10.0.0.1:1234,2,0")  # doctest: +SKIP
+    """
+    arguments: dict[str, Any] = {}
+    if where != FOUND:
+        parts = re.fullmatch(r"([^,\s]+:\d{1,5}),(\d{1,6}),(\d{1,6})", where)
+        address, count, number = parts.groups() if parts else ("", 0, 0)
+        if not int(number) < int(count):
+            raise UserError(f"--hosts={where}: expected 'auto', or ADDRESS:PORT,COUNT,NUMBER such as 10.0.0.1:1234,2,0")
+        arguments = {"coordinator_address": address, "num_processes": int(count), "process_id": int(number)}
+        arguments["cluster_detection_method"] = "deactivate"
+    print(f"--hosts={where}: waiting for all of them, at most {SECONDS_TO_JOIN} s", flush=True)
+    try:
+        jax.distributed.initialize(**arguments, initialization_timeout=SECONDS_TO_JOIN)
+    except (ValueError, RuntimeError) as error:
+        hint = "no TPU pod, srun or mpirun is here; give ADDRESS:PORT,COUNT,NUMBER" if where == FOUND else str(error)
+        raise UserError(f"--hosts={where}: cannot join: {' '.join(hint.split())[:200]}") from error
+
+
+@contextlib.contextmanager
+def records(directory: Path) -> Iterator[Path]:
+    """Yields the folder for a run's records: `directory` for the first host, a copy that is thrown away for others.
+
+    What the others print is thrown away as well, but for errors. All of them find what an earlier session has recorded.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = directory
+        if jax.process_index():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="igan-")))
+            for name in ("config.json", "metrics.jsonl"):
+                with contextlib.suppress(OSError):  # The first one says what is wrong with it.
+                    shutil.copy(directory / name, folder)
+            nowhere = stack.enter_context(Path(os.devnull).open("w"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("records")  # The first one changes nothing before all have copied it.
+        yield folder
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Goes on where all hosts came through the block; where one could not, it says why and the others end too.
+
+    Raises RunError on those that did come through.
+    """
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        if jax.process_count() > 1:
+            everyone = np.flatnonzero(multihost_utils.process_allgather(np.array(failed)))
+            if len(everyone) and not failed:
+                raise RunError(f"host {everyone[0]} could not begin; what it printed says why")
+
+
+def check_same(**things: Any) -> None:
+    """Raises UserError on all hosts if they do not agree on something, given by name and made of what JSON knows."""
+    if jax.process_count() > 1:
+        digests = [zlib.crc32(json.dumps(thing, sort_keys=True).encode()) for thing in things.values()]
+        everyone = multihost_utils.process_allgather(np.array(digests, np.uint32))
+        for name, values in zip(things, np.transpose(everyone), strict=True):
+            if len(np.unique(values)) > 1:
+                raise UserError(f"the hosts differ in {name}: start all of them with the same command and data")
+
+
+@contextlib.contextmanager
+def all_or_none() -> Iterator[None]:
+    """Where one of several hosts fails, ends its process at once, so that the others end too instead of waiting for it.
+
+    Nothing is tidied up, because that would wait for the others. What is on disk stays valid, as after a kill.
+    """
+    try:
+        yield
+    except Exception as error:
+        if jax.process_count() == 1:
+            raise
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            error = RunError(
+                "another host is gone, or a device failed; the same command on all hosts goes on from the last"
+                f" checkpoint: {' '.join(str(error).split())[:200]}"
+            )
+        if isinstance(error, UserError | RunError):
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def put(tree: Any, sharding: NamedSharding) -> Any:
+    """Copies arrays that every host has whole to the devices; each host copies what its own devices need."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def one(array: Any) -> jax.Array:
+        array = np.asarray(array)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    return jax.tree.map(one, tree)
+
+
+def gather(tree: Any) -> Any:
+    """Returns arrays of a mesh as ones that every host can fetch, without waiting for them."""
+
+    def one(array: jax.Array) -> jax.Array:
+        if array.is_fully_addressable or array.is_fully_replicated:
+            return array
+        assert isinstance(array.sharding, NamedSharding)
+        return jax.device_put(array, NamedSharding(array.sharding.mesh, PartitionSpec()))
+
+    return jax.tree.map(one, tree)

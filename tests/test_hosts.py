@@ -1,0 +1,210 @@
+"""Two processes that play one run: its numbers are those of one process, and whatever happens to one, none waits."""
+
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+from igan import experiment, hosts, train
+from igan.checkpoint import Checkpoints
+from igan.config import default
+from igan.errors import UserError
+from tests.conftest import compiled_quickly
+
+REPOSITORY = Path(__file__).parents[1]
+# A host has one device.
+HOST = """
+import os, sys
+from pathlib import Path
+from tests.conftest import compiled_quickly
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=1"
+from igan import hosts, train
+from igan.errors import exit_code
+from tests.test_hosts import game
+hosts.join(sys.argv[1])
+with compiled_quickly():
+    sys.exit(exit_code(lambda: train.run(game(*sys.argv[3:]), Path(sys.argv[2]))))
+"""
+
+
+def game(data: str, replicas: str, epochs: str, seed: str = "1") -> ConfigDict:
+    """A small game: on the embedded digits, or streamed from a folder."""
+    config = default()
+    config.seed, config.replicas, config.epochs = int(seed), int(replicas), int(epochs)
+    config.devices = 0
+    config.batch_size = 16
+    config.initial_images = 32
+    config.steps_per_chunk = 5
+    config.networks.latent_size = 8
+    config.networks.generator_layers = (12, 12)
+    config.networks.discriminator_layers = (16, 12)
+    config.evaluation.interval = 50
+    config.checkpoint.interval = 20
+    config.reporting.samples_interval = 100
+    config.checkpoint.keep = 2
+    config.techniques.minimax.enabled = True
+    if data == "embedded":
+        config.data.source = data
+        config.techniques.semi_supervised.enabled = True
+        config.techniques.feature_matching.enabled = True
+    else:
+        config.data.name = f"folder:{data}"
+        config.data.stream = True
+    return config
+
+
+def start(
+    folder: Path, *arguments: str, second: tuple[str, ...] = (), by_srun: bool = False, largest_file: int = -1
+) -> list[subprocess.Popen[str]]:
+    """Starts both hosts; the arguments are those of `game`, where the second host's may differ.
+
+    A write of the first host beyond `largest_file` fails, as on a full disk.
+    """
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    processes = []
+    for number, of_host in enumerate((arguments, second or arguments)):
+        where, environment = f"localhost:{port},2,{number}", dict(os.environ)
+        if by_srun:  # What SLURM tells every process of a step. JAX takes the port from the job's number.
+            where = "auto"
+            environment |= {"SLURM_JOB_ID": str(port), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+            environment |= {"SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)}
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-c", HOST, where, str(folder), *of_host],
+                cwd=REPOSITORY,
+                env=environment,
+                preexec_fn=None if number else limit,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return processes
+
+
+def finish(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+    """Returns exit code, output and errors of both."""
+    outputs = [process.communicate(timeout=240) for process in processes]
+    return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
+
+
+def wait_for_updates(folder: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints" / "20").is_dir():
+        assert time.monotonic() < deadline, "no checkpoint after two minutes"
+        time.sleep(0.1)
+
+
+def outcome(folder: Path, config: ConfigDict) -> tuple[list[bytes], list[dict]]:
+    """Returns all arrays of the last checkpoint, and the lines of the metrics without the time."""
+    config.devices = 1
+    with Checkpoints(folder / "checkpoints", keep=2, read_only=True) as checkpoints:
+        _, state = checkpoints.restore_latest(experiment.build(config).engine.state_shape)
+    leaves = jax.tree.leaves(state._replace(key=jax.random.key_data(state.key)))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["seconds"]
+    return [np.asarray(leaf).tobytes() for leaf in leaves], lines
+
+
+def assert_as_on_one_host(folder: Path, alone: Path, *arguments: str) -> None:
+    config = game(*arguments)
+    config.devices = 2
+    with compiled_quickly():
+        summary = train.run(config, alone)
+    assert outcome(folder, game(*arguments)) == outcome(alone, game(*arguments))
+    theirs = json.loads((folder / "summary.json").read_text())
+    assert theirs["finished"] and theirs["device"] == summary["device"] == "2 x cpu"
+    assert theirs.get("test_errors") == summary.get("test_errors")
+
+
+def test_two_hosts_stopped_and_resumed_are_one(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    processes = start(folder, "embedded", "2", "400")
+    wait_for_updates(folder)
+    processes[1].send_signal(signal.SIGTERM)
+    for code, out, error in (ended := finish(processes)):
+        assert code == 0, error + out
+    assert "stopped by SIGTERM" in ended[0][1] and f"--workdir={folder}" in ended[0][1]
+    assert "plan:" not in ended[1][1], "the second host tells what the first does"
+    epochs = str(json.loads((folder / "summary.json").read_text())["steps"] // 250 + 1)
+    for code, out, error in finish(start(folder, "embedded", "2", epochs)):
+        assert code == 0, error + out
+    assert_as_on_one_host(folder, tmp_path / "alone", "embedded", "2", epochs)
+
+
+def test_two_processes_under_srun_share_a_streamed_batch(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    random = np.random.default_rng(0)
+    for kind in ("a", "b"):
+        (pictures / kind).mkdir(parents=True)
+        for number in range(40):
+            pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(pictures / kind / f"{number}.png")
+    arguments = (str(pictures), "1", "4")
+    for code, out, error in finish(start(tmp_path / "run", *arguments, by_srun=True)):
+        assert code == 0, error + out
+    assert_as_on_one_host(tmp_path / "run", tmp_path / "alone", *arguments)
+
+
+def test_a_host_that_cannot_begin_ends_the_other(tmp_path: Path) -> None:
+    processes = start(tmp_path / "run", "embedded", "1", "1", second=(str(tmp_path / "nothing"), "1", "1"))
+    (code, _, error), (other_code, _, other_error) = finish(processes)
+    assert (code, other_code) == (1, 2)
+    assert error == "error: host 1 could not begin; what it printed says why\n"
+    assert other_error.startswith("error: ") and "nothing" in other_error
+
+
+def test_hosts_with_different_commands_are_told(tmp_path: Path) -> None:
+    ended = finish(start(tmp_path / "run", "embedded", "1", "1", second=("embedded", "1", "1", "2")))
+    for code, _, error in ended:
+        assert code == 2 and error.startswith("error: the hosts differ in config"), error
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_lost_host_ends_the_other(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    processes = start(folder, "embedded", "1", "400")
+    wait_for_updates(folder)
+    processes[1].kill()
+    (code, _, error), _ = finish(processes)
+    assert code == 1 and error.splitlines()[-1].startswith("error: another host is gone"), error
+
+
+def test_a_host_that_cannot_save_ends_the_other(tmp_path: Path) -> None:
+    processes = start(tmp_path / "run", "embedded", "2", "400", largest_file=90_000)  # A checkpoint needs 170 kB.
+    (code, _, error), (other_code, _, _) = finish(processes)
+    assert code == 1 and other_code
+    assert error.startswith("error: step 20 could not be saved") and "File too large" in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("where", ["", "foo", "localhost:1,2", "localhost:x,2,0", "localhost:1,2,2", "a b:1,2,0"])
+def test_where_the_hosts_are_must_make_sense(where: str) -> None:
+    with pytest.raises(UserError, match="ADDRESS:PORT,COUNT,NUMBER"):
+        hosts.join(where)
+
+
+def test_nothing_is_found_where_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "OMPI_", "TPU_", "CLOUD_TPU_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("jax._src.xla_bridge.backends_are_initialized", lambda: False)
+    with pytest.raises(UserError, match="no TPU pod"):
+        hosts.join("auto")
