@@ -21,6 +21,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from keyword import iskeyword
 from pathlib import Path
 
 import jax
@@ -91,10 +92,14 @@ def _explain(error: BaseException, path: str, arguments: Sequence[str]) -> str:
             return f"the config has no field '{names[0][1]}'. Did you mean '{names[0][0]}'?"
         if isinstance(each, UserError) or (isinstance(each, flags.Error) and "Traceback" not in str(each)):
             return str(each)
-    root = chain[-1]
+    root, fields = chain[-1], re.findall(r"--?config\.([^=\s]*)", " ".join(arguments))
+    if isinstance(root, SyntaxError) and root.filename == "<unknown>":  # By ml_collections, which parses the names.
+        for field in fields:
+            if not all(part.isidentifier() and not iskeyword(part) for part in field.split(".")):
+                return f"'{field}' cannot be the name of a field: expected --config.SECTION.FIELD=VALUE"
     if isinstance(root, KeyError):  # By ml_collections, if it finds no similar name in the same section.
         known = flatten_dict(default().to_dict(), sep=".")
-        for field in re.findall(r"--?config\.([\w.]+)", " ".join(arguments)):
+        for field in fields:
             if field not in known and {*root.args} & {*field.split(".")}:
                 hint = suggestion(field, known)
                 return f"the config has no field '{field}'.{hint} --dry_run prints all that there are"
