@@ -50,7 +50,8 @@ class Engine(NamedTuple):
     test_errors: Callable[[GameState], inference.TestErrors]
     sample: Callable[[GameState, int], Array]  # (state, count) -> images [R, count, ...] of the averaged generators.
     state_shape: GameState  # Shapes, types and shardings of a state, for restoring one.
-    put: Callable[[Feed], Feed]  # Copies a feed to the devices.
+    rows: range  # Of a batch, those that the devices of this host are fed with.
+    put: Callable[[Feed], Feed]  # Copies a feed of these rows to the devices.
 
 
 def make_mesh(plan: Plan, devices: Sequence[Any]) -> Mesh:
@@ -159,7 +160,8 @@ def make(game: Game, plan: Plan, resident: Resident, labeled: np.ndarray | None,
         test_errors=lambda state: test_errors(state, resident.test_images, resident.test_labels),
         sample=jax.jit(sample, static_argnums=1, out_shardings=everywhere),
         state_shape=state_shape,
-        put=lambda feed: hosts.put(feed, split_feed),
+        rows=hosts.rows(split, plan.batch_size),
+        put=lambda feed: jax.tree.map(functools.partial(jax.make_array_from_process_local_data, split_feed), feed),
     )
 
 

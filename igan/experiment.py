@@ -142,7 +142,8 @@ def _classes(config: Config, dataset: data.Dataset | data.Stream) -> int:
 
 
 def _choose_devices(count: int) -> list[Any]:
-    available = jax.devices()
+    # By host: of a batch that is split over them, each one holds a stretch.
+    available = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     if count > len(available):
         raise UserError(f"devices={count} but there are {len(available)}: use --config.devices=0 for all of them")
     if 0 < count < len(available) and jax.process_count() > 1:

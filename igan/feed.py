@@ -21,7 +21,7 @@ def chunks(stream: Stream, plan: Plan, engine: Engine, seed: int, start: int, le
     ...     state, metrics = engine.run(state, 50, feed)
     """
     players = [
-        (steps, stream.batches(seed, name, plan.batch_size, start * steps))
+        (steps, stream.batches(seed, name, plan.batch_size, start * steps, engine.rows))
         for name, steps in zip(("discriminator", "generator"), plan.steps, strict=True)
     ]
 

@@ -140,6 +140,13 @@ def put(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(one, tree)
 
 
+def rows(sharding: NamedSharding, count: int) -> range:
+    """Returns which of `count` rows the devices of this host hold, of an array whose rows are split by `sharding`."""
+    indices = sharding.addressable_devices_indices_map((count,)).values()
+    bounds = [index[0].indices(count)[:2] for index in indices if index]
+    return range(min(start for start, _ in bounds), max(stop for _, stop in bounds))
+
+
 def gather(tree: Any) -> Any:
     """Returns arrays of a mesh as ones that every host can fetch, without waiting for them."""
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -23,9 +22,10 @@ from igan.errors import UserError
 from tests.conftest import compiled_quickly
 
 REPOSITORY = Path(__file__).parents[1]
-# A host has one device.
+# A host has one device. A write beyond LARGEST_FILE fails, as on a full disk.
 HOST = """
-import os, sys
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ.get("LARGEST_FILE", -1)), resource.RLIM_INFINITY))
 from pathlib import Path
 from tests.conftest import compiled_quickly
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=1"
@@ -69,18 +69,16 @@ def start(
 ) -> list[subprocess.Popen[str]]:
     """Starts both hosts; the arguments are those of `game`, where the second host's may differ.
 
-    A write of the first host beyond `largest_file` fails, as on a full disk.
+    The first host cannot write files larger than `largest_file`.
     """
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
-
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     processes = []
     for number, of_host in enumerate((arguments, second or arguments)):
         where, environment = f"localhost:{port},2,{number}", dict(os.environ)
+        if number == 0:
+            environment["LARGEST_FILE"] = str(largest_file)
         if by_srun:  # What SLURM tells every process of a step. JAX takes the port from the job's number.
             where = "auto"
             environment |= {"SLURM_JOB_ID": str(port), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
@@ -90,7 +88,6 @@ def start(
                 [sys.executable, "-c", HOST, where, str(folder), *of_host],
                 cwd=REPOSITORY,
                 env=environment,
-                preexec_fn=None if number else limit,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,9 @@ class Stream(NamedTuple):
     notice: str | None  # one line for the reader when some images cannot be used
     example: Callable[[int, np.random.Generator], tuple[np.ndarray, np.int32]]  # image and label of one index
 
-    def batches(self, seed: int, name: str, batch_size: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def batches(
+        self, seed: int, name: str, batch_size: int, start: int, rows: range | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields the batches number start, start + 1, ... of an endless stream.
 
         Batch k is a pure function of (seed, name, batch_size, k), so a resumed run sees what it would have seen. The
@@ -37,10 +39,11 @@ class Stream(NamedTuple):
           name: the stream's name; streams of different names are independent.
           batch_size: examples a batch; may be larger than the data set.
           start: the first batch, at least 0.
+          rows: yield these examples of every batch alone, and read no others; all of them without.
 
         Yields:
-          uint8 [batch_size, height, width, channels] and int32 [batch_size]. Closing the iterator, or dropping it,
-          stops its threads.
+          uint8 [batch_size, height, width, channels] and int32 [batch_size]; with `rows`, as many as these. Closing the
+          iterator, or dropping it, stops its threads.
 
         Raises:
           UserError: an image that cannot be read or is of another size, a label outside 0..classes-1. It is raised
@@ -55,13 +58,29 @@ class Stream(NamedTuple):
         # Shuffled before it is repeated, so that every epoch gets a permutation of its own.
         indices = grain.MapDataset.range(self.size).shuffle(seed=int(shuffle_seed)).repeat()
         examples = indices.random_map(self.example, seed=int(crop_seed))
-        batches = examples.batch(batch_size)[start:]
+        if rows is not None:
+            examples = grain.MapDataset.source(_Rows(examples, batch_size, rows))
+        batches = examples.batch(len(rows) if rows is not None else batch_size)[start:]
         ahead = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=BATCHES_AHEAD)
         iterator = iter(batches.to_iter_dataset(ahead))
         try:
             yield from iterator
         finally:
             iterator.close()
+
+
+class _Rows:
+    """Some examples of every batch, one batch after another, for Grain to read."""
+
+    def __init__(self, examples: Any, batch_size: int, rows: range) -> None:
+        self._examples, self._batch_size, self._rows = examples, batch_size, rows
+
+    def __len__(self) -> int:
+        return len(self._examples) // self._batch_size * len(self._rows)
+
+    def __getitem__(self, index: int) -> Any:
+        batch, row = divmod(index, len(self._rows))
+        return self._examples[batch * self._batch_size + self._rows[row]]
 
 
 def from_records(records: Records, image_size: int, crop: str, corrupt: str) -> Stream:

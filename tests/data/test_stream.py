@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from igan.data import Stream, open_stream, tfds_source
+from igan.data.decoding import THREADS
+from igan.data.stream import BATCHES_AHEAD
 from igan.errors import UserError
 from tests.data.prepared import TRAIN, prepare, serialize, serialize_all
 
@@ -68,6 +70,19 @@ def are_threads_running(for_at_most: float = 0.0) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+@pytest.mark.parametrize("rows", [range(2), range(2, 5), range(5)])
+def test_some_rows_of_every_batch_are_those_of_the_whole(numbers, rows):
+    stream = open_stream(f"folder:{numbers}", "auto", "", 4, "random", "error")
+    read = []
+    counted = stream._replace(example=lambda index, random: (read.append(index), stream.example(index, random))[1])
+    batches = counted.batches(3, "real", 5, 7, rows)
+    some = list(islice(batches, 20))
+    batches.close()
+    assert_same(some, [(images[rows], labels[rows]) for images, labels in take(stream, 20, start=7)])
+    most = 20 + BATCHES_AHEAD + THREADS  # batches that were read, with those that nobody waited for
+    assert 20 * len(rows) <= len(read) <= most * len(rows)
 
 
 def test_a_stream_of_a_folder(numbers):
