@@ -147,7 +147,7 @@ def _choose_devices(count: int) -> list[Any]:
     if count > len(available):
         raise UserError(f"devices={count} but there are {len(available)}: use --config.devices=0 for all of them")
     if 0 < count < len(available) and jax.process_count() > 1:
-        raise UserError(f"devices={count} leaves some hosts without any: several hosts use all of their devices")
+        raise UserError(f"devices={count} would leave some hosts without any: use --config.devices=0 for all of them")
     return available[: count or len(available)]
 
 

@@ -70,6 +70,7 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
         with hosts.together():
             config, built, scorer = prepare(config, records)
         hosts.check_same(config=workdir.plain(config), data=[built.dataset.name, built.training_images])
+        workdir.write(records / "config.json", workdir.plain(config))
         with ExitStack() as stack:
             checkpoints = stack.enter_context(Checkpoints(directory / "checkpoints", config.checkpoint.keep, print))
             best = stack.enter_context(Checkpoints(directory / "best", 2, print)) if scorer else None
@@ -102,7 +103,7 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
 
 
 def prepare(config: Config, records: Path) -> tuple[Config, Experiment, Scorer | None]:
-    """Returns the config of a run, settled and written down, and what it builds."""
+    """Returns the config of a run, with what its data and an earlier session have decided, and what it builds."""
     workdir.create(records)
     asked = config.data.source
     config = workdir.settle(config, records)
@@ -112,7 +113,6 @@ def prepare(config: Config, records: Path) -> tuple[Config, Experiment, Scorer |
         built = built._replace(dataset=built.dataset._replace(notice=notice))
     with config.unlocked():
         config.data.source = source_of(built.dataset.name)
-    workdir.write(records / "config.json", workdir.plain(config))
     summary.announce(built, config)
     return config, built, scoring.make(config, built) if config.evaluation.scores else None
 

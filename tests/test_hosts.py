@@ -15,7 +15,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from igan import experiment, hosts, train
+from igan import experiment, hosts, scoring, train
 from igan.checkpoint import Checkpoints
 from igan.config import default
 from igan.errors import UserError
@@ -173,7 +173,7 @@ def test_hosts_with_different_commands_are_told(tmp_path: Path) -> None:
     ended = finish(start(tmp_path / "run", "embedded", "1", "1", second=("embedded", "1", "1", "2")))
     for code, _, error in ended:
         assert code == 2 and error.startswith("error: the hosts differ in config"), error
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not any((tmp_path / "run").iterdir())  # Or the corrected command would be refused.
 
 
 def test_a_lost_host_ends_the_other(tmp_path: Path) -> None:
@@ -191,6 +191,15 @@ def test_a_host_that_cannot_save_ends_the_other(tmp_path: Path) -> None:
     assert code == 1 and other_code
     assert error.startswith("error: step 20 could not be saved") and "File too large" in error
     assert len(error.splitlines()) == 1
+
+
+def test_what_several_hosts_cannot_do_is_told(small: ConfigDict, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = experiment.build(small)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match="devices=0"):
+        experiment.build(small)  # On one device.
+    with pytest.raises(UserError, match="one host"):
+        scoring.make(small, built)
 
 
 @pytest.mark.parametrize("where", ["", "foo", "localhost:1,2", "localhost:x,2,0", "localhost:1,2,2", "a b:1,2,0"])
