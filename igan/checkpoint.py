@@ -22,7 +22,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from igan.errors import RunError, UserError
+from igan.errors import RunError, UserError, one_line
 from igan.leaves import State, arrays_by_name, described, rebuild, specs_by_name
 from igan.types import Array
 
@@ -145,7 +145,7 @@ class Checkpoints:
                 unusable[step] = str(error)
                 continue
             except Exception as error:
-                raise RunError(f"step {step} in {self._directory} could not be read: {_one_line(error)}.") from error
+                raise RunError(f"step {step} in {self._directory} could not be read: {one_line(error)}.") from error
             for bad_step, reason in unusable.items():
                 self._set_aside(bad_step, reason, instead=step)
             return step, rebuild(like, arrays)
@@ -163,7 +163,7 @@ class Checkpoints:
 
     def _fail(self, error: Exception) -> None:
         step, self._saving = self._saving, None
-        reason = next((phrase for phrase in _DISK_FULL if phrase in str(error)), None) or _one_line(error)
+        reason = next((phrase for phrase in _DISK_FULL if phrase in str(error)), None) or one_line(error)
         try:
             if jax.process_count() == 1:  # Others would have to join in, and know nothing of it.
                 with contextlib.suppress(Exception):
@@ -252,11 +252,6 @@ def _make_writable(directory: Path) -> None:
 def _remove_all(folders: Iterable[Path]) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _silence_orbax() -> None:

@@ -29,12 +29,31 @@ def exit_code(command: Callable[[], object], interrupted: str = "interrupted") -
     try:
         command()
     except (UserError, RunError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 1
+        return tell(error)
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return 130
     return 0
+
+
+def tell(error: UserError | RunError) -> int:
+    """Prints an error as one line on stderr and returns its exit code.
+
+    >>> tell(UserError("epochs is 0"))
+    2
+    """
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2 if isinstance(error, UserError) else 1
+
+
+def one_line(error: BaseException) -> str:
+    """Returns what another library's error says in one line of about 200 characters, to be part of one of ours.
+
+    >>> one_line(ValueError("not\\na number"))
+    'not a number'
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

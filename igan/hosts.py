@@ -22,7 +22,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
-from igan.errors import RunError, UserError
+from igan.errors import RunError, UserError, one_line, tell
 
 FOUND = "auto"
 SECONDS_TO_JOIN = 300
@@ -52,8 +52,9 @@ def join(where: str) -> None:
     try:
         jax.distributed.initialize(**arguments, initialization_timeout=SECONDS_TO_JOIN)
     except (ValueError, RuntimeError) as error:
-        hint = "no TPU pod, srun or mpirun is here; give ADDRESS:PORT,COUNT,NUMBER" if where == FOUND else str(error)
-        raise UserError(f"--hosts={where}: cannot join: {' '.join(hint.split())[:200]}") from error
+        nothing_found = "no TPU pod, srun or mpirun is here; give ADDRESS:PORT,COUNT,NUMBER"
+        reason = nothing_found if where == FOUND else one_line(error)
+        raise UserError(f"--hosts={where}: cannot join: {reason}") from error
 
 
 @contextlib.contextmanager
@@ -117,15 +118,16 @@ def all_or_none() -> Iterator[None]:
         if isinstance(error, jax.errors.JaxRuntimeError):
             error = RunError(
                 "another host is gone, or a device failed; the same command on all hosts goes on from the last"
-                f" checkpoint: {' '.join(str(error).split())[:200]}"
+                f" checkpoint: {one_line(error)}"
             )
+        code = 1
         if isinstance(error, UserError | RunError):
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            code = tell(error)
         else:
             traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(code)
 
 
 def put(tree: Any, sharding: NamedSharding) -> Any:

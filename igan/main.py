@@ -32,7 +32,7 @@ from ml_collections import config_flags
 
 from igan import cache, experiment, hosts, summary, train, workdir
 from igan.config import Config, default
-from igan.errors import UserError, did_you_mean, exit_code, suggestion
+from igan.errors import UserError, did_you_mean, exit_code, suggestion, tell
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment and variant, e.g. experiments/mnist.py.")
 WORKDIR = flags.DEFINE_string(
@@ -69,8 +69,7 @@ def parse(arguments: Sequence[str]) -> list[str]:
         if len(rest) > 1:
             raise UserError(f"unexpected '{rest[1]}': every argument is of the form --name=value")
     except Exception as error:
-        print(f"error: {' '.join(_explain(error, path, arguments).split())}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(tell(UserError(_explain(error, path, arguments))))
     return rest
 
 

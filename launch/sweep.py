@@ -27,12 +27,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from local import MISTAKE, Pool
+from local import Pool
 from plan import Axis, Member, has_trained, is_finished, members, split
 from progress import Status, View
 from slurm import Cluster
 
-from igan.errors import UserError, did_you_mean
+from igan.errors import UserError, did_you_mean, tell
 
 PASSED_ON = ("--compilation_cache",)  # Flags of igan.main besides --config.FIELD.
 SLURM = {
@@ -222,8 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with locked(options.workdir) as lock:
             return run(options, plan, lock)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return MISTAKE
+        return tell(error)
     except KeyboardInterrupt:  # Before there was anything to stop.
         return 128 + signal.SIGINT
 

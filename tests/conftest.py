@@ -17,8 +17,7 @@ from ml_collections import ConfigDict
 from igan.config import default
 
 
-@pytest.fixture
-def small() -> ConfigDict:
+def small_game() -> ConfigDict:
     """The MNIST game of the paper, small: on the embedded digits, narrow layers, one device."""
     config = default()
     config.data.source = "embedded"
@@ -35,6 +34,11 @@ def small() -> ConfigDict:
     config.techniques.minimax.discriminator_weight = 0.5
     config.techniques.minimax.generator_weight = 0.0
     return config
+
+
+@pytest.fixture
+def small() -> ConfigDict:
+    return small_game()
 
 
 @pytest.fixture

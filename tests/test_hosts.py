@@ -16,10 +16,9 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from igan import experiment, hosts, scoring, train
-from igan.checkpoint import Checkpoints
-from igan.config import default
 from igan.errors import UserError
-from tests.conftest import compiled_quickly
+from tests.conftest import compiled_quickly, small_game
+from tests.outcome import assert_same_arrays, lines_without_seconds, newest
 
 REPOSITORY = Path(__file__).parents[1]
 # A host has one device. A write beyond LARGEST_FILE fails, as on a full disk.
@@ -39,28 +38,17 @@ with compiled_quickly():
 
 
 def game(data: str, replicas: str, epochs: str, seed: str = "1") -> ConfigDict:
-    """A small game: on the embedded digits, or streamed from a folder."""
-    config = default()
+    """The small game: on the embedded digits, or streamed from a folder and without labels."""
+    config = small_game()
     config.seed, config.replicas, config.epochs = int(seed), int(replicas), int(epochs)
     config.devices = 0
-    config.batch_size = 16
-    config.initial_images = 32
-    config.steps_per_chunk = 5
-    config.networks.latent_size = 8
-    config.networks.generator_layers = (12, 12)
-    config.networks.discriminator_layers = (16, 12)
     config.evaluation.interval = 50
     config.checkpoint.interval = 20
     config.reporting.samples_interval = 100
     config.checkpoint.keep = 2
-    config.techniques.minimax.enabled = True
-    if data == "embedded":
-        config.data.source = data
-        config.techniques.semi_supervised.enabled = True
-        config.techniques.feature_matching.enabled = True
-    else:
-        config.data.name = f"folder:{data}"
-        config.data.stream = True
+    if data != "embedded":
+        config.data.name, config.data.source, config.data.stream = f"folder:{data}", "auto", True
+        config.techniques.semi_supervised.enabled = False
     return config
 
 
@@ -109,27 +97,18 @@ def wait_for_updates(folder: Path) -> None:
         time.sleep(0.1)
 
 
-def outcome(folder: Path, config: ConfigDict) -> tuple[list[bytes], list[dict]]:
-    """Returns all arrays of the last checkpoint, and the lines of the metrics without the time."""
-    config.devices = 1
-    with Checkpoints(folder / "checkpoints", keep=2, read_only=True) as checkpoints:
-        _, state = checkpoints.restore_latest(experiment.build(config).engine.state_shape)
-    leaves = jax.tree.leaves(state._replace(key=jax.random.key_data(state.key)))
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    for line in lines:
-        del line["seconds"]
-    return [np.asarray(leaf).tobytes() for leaf in leaves], lines
-
-
 def assert_as_on_one_host(folder: Path, alone: Path, *arguments: str) -> None:
     config = game(*arguments)
     config.devices = 2
     with compiled_quickly():
         summary = train.run(config, alone)
-    assert outcome(folder, game(*arguments)) == outcome(alone, game(*arguments))
-    theirs = json.loads((folder / "summary.json").read_text())
-    assert theirs["finished"] and theirs["device"] == summary["device"] == "2 x cpu"
-    assert theirs.get("test_errors") == summary.get("test_errors")
+    assert lines_without_seconds(folder) == lines_without_seconds(alone)
+    (step, ours), (step_alone, theirs) = newest(folder), newest(alone)
+    assert step == step_alone
+    assert_same_arrays(ours, theirs)
+    of_hosts = json.loads((folder / "summary.json").read_text())
+    assert of_hosts["finished"] and of_hosts["device"] == summary["device"] == "2 x cpu"
+    assert of_hosts.get("test_errors") == summary.get("test_errors")
 
 
 def test_two_hosts_stopped_and_resumed_are_one(tmp_path: Path) -> None:

@@ -10,13 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
-from igan import experiment
-from igan.checkpoint import Checkpoints
+from tests.outcome import assert_same_arrays, lines_without_seconds, newest
 
 REPOSITORY = Path(__file__).parents[1]
 UPDATES = 500
@@ -77,25 +74,10 @@ def last_step(folder: Path) -> int:
     return json.loads(lines[-2])["step"] if len(lines) > 1 else -1
 
 
-def lines_without_seconds(folder: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    for line in lines:
-        assert line.pop("seconds") >= 0
-    return lines
-
-
 def arrays(folder: Path) -> list[np.ndarray]:
-    """Everything of the newest checkpoint: parameters, averages, optimiser states, statistics, step, key."""
-    config = ConfigDict(json.loads((folder / "config.json").read_text()))
-    with Checkpoints(folder / "checkpoints", keep=2, note=pytest.fail, read_only=True) as checkpoints:
-        found = checkpoints.restore_latest(experiment.build(config).engine.state_shape)
-    assert found is not None and found[0] == UPDATES
-    assert int(found[1].step) == UPDATES
-    leaves = jax.tree.leaves(found[1])
-    return [
-        np.asarray(jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
-        for leaf in leaves
-    ]
+    step, found = newest(folder)
+    assert step == UPDATES
+    return found
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -108,8 +90,7 @@ def assert_same(one: Path, other: Path) -> None:
         assert (one / "samples" / picture).read_bytes() == (other / "samples" / picture).read_bytes()
     ones, others = arrays(one), arrays(other)
     assert len(ones) == len(others) > 20
-    for left, right in zip(ones, others, strict=True):
-        assert left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+    assert_same_arrays(ones, others)
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in (one, other)]
     for field in (
         "test_errors",
@@ -265,8 +246,7 @@ def test_what_may_change_does_not_change_what_is_computed(uninterrupted: Path, s
             "--config.checkpoint.interval=200",
         )
     )
-    for left, right in zip(arrays(uninterrupted), arrays(folder), strict=True):
-        assert left.tobytes() == right.tobytes()
+    assert_same_arrays(arrays(uninterrupted), arrays(folder))
     last = [lines_without_seconds(each)[-1] for each in (uninterrupted, folder)]
     assert last[0] == last[1] and "test_errors" in last[0]
 

@@ -15,35 +15,22 @@ from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttribut
 
 from igan import experiment, train, workdir
 from igan.checkpoint import Checkpoints
-from igan.config import default
 from igan.errors import RunError
+from tests.conftest import small_game
 
 TEST_EXAMPLES, UPDATES = 1_000, 250
 
 
 def game() -> ConfigDict:
-    """The semi-supervised game of the paper, small: an epoch of the embedded digits is 250 updates."""
-    config = default()
-    config.data.source = "embedded"
-    config.devices = 1
+    """An epoch of the small game on the embedded digits: 250 updates."""
+    config = small_game()
     config.epochs = 1
-    config.batch_size = 16
-    config.initial_images = 32
-    config.steps_per_chunk = 5
-    config.networks.latent_size = 8
-    config.networks.generator_layers = (12, 12)
-    config.networks.discriminator_layers = (16, 12)
     config.evaluation.interval = 50
     config.checkpoint.interval = 100
     config.reporting.samples_interval = 100
     config.reporting.samples = 9
     # As in experiments/mnist.py, so that the tests of the command line and of resuming share the compiled program.
     config.discriminator.learning_rate = config.generator.learning_rate = 3e-3
-    config.techniques.semi_supervised.enabled = True
-    config.techniques.feature_matching.enabled = True
-    config.techniques.minimax.enabled = True
-    config.techniques.minimax.discriminator_weight = 0.5
-    config.techniques.minimax.generator_weight = 0.0
     return config
 
 

@@ -58,9 +58,10 @@ class Stream(NamedTuple):
         # Shuffled before it is repeated, so that every epoch gets a permutation of its own.
         indices = grain.MapDataset.range(self.size).shuffle(seed=int(shuffle_seed)).repeat()
         examples = indices.random_map(self.example, seed=int(crop_seed))
-        if rows is not None:
+        rows = range(batch_size) if rows is None else rows
+        if len(rows) < batch_size:
             examples = grain.MapDataset.source(_Rows(examples, batch_size, rows))
-        batches = examples.batch(len(rows) if rows is not None else batch_size)[start:]
+        batches = examples.batch(len(rows))[start:]
         ahead = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=BATCHES_AHEAD)
         iterator = iter(batches.to_iter_dataset(ahead))
         try:
