@@ -92,6 +92,11 @@ def _explain(error: BaseException, path: str, arguments: Sequence[str]) -> str:
         if isinstance(each, UserError) or (isinstance(each, flags.Error) and "Traceback" not in str(each)):
             return str(each)
     root, fields = chain[-1], re.findall(r"--?config\.([^=\s]*)", " ".join(arguments))
+    if isinstance(root, IndexError | TypeError):
+        for field in fields:
+            if "[" in field:
+                whole = field.partition("[")[0]
+                return f"'{field}' is a part of a field: expected the whole of it, --config.{whole}=VALUE"
     if isinstance(root, SyntaxError) and root.filename == "<unknown>":  # By ml_collections, which parses the names.
         for field in fields:
             if not all(part.isidentifier() and not iskeyword(part) for part in field.split(".")):
@@ -99,7 +104,7 @@ def _explain(error: BaseException, path: str, arguments: Sequence[str]) -> str:
     if isinstance(root, KeyError):  # By ml_collections, if it finds no similar name in the same section.
         known = flatten_dict(default().to_dict(), sep=".")
         for field in fields:
-            if field not in known and {*root.args} & {*field.split(".")}:
+            if field not in known and (field in str(root) or {*root.args} & {*field.split(".")}):
                 hint = suggestion(field, known)
                 return f"the config has no field '{field}'.{hint} --dry_run prints all that there are"
     experiments = [str(each) for each in Path(path).parent.glob("*.py")]

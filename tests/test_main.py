@@ -114,7 +114,11 @@ BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
         [EXPERIMENT, "--config.techniques.zzz.enabled=True"],
         ["the config has no field 'techniques.zzz.enabled'"],
     ),
-    "a field of a number": ([EXPERIMENT, "--config.seed.x=1"], ["seed"]),
+    "a field of a number": ([EXPERIMENT, "--config.seed.x=1"], ["no field 'seed.x'. Did you mean 'seed'"]),
+    "a part of a field": (
+        [EXPERIMENT, "--config.networks.generator_layers[0]=7"],
+        ["'networks.generator_layers[0]'", "--config.networks.generator_layers=VALUE"],
+    ),
     "a field before the experiment": (["--config.seed=1", EXPERIMENT], ["config"]),
     "a word for a number": ([EXPERIMENT, "--config.epochs=many"], ["epochs", "many"]),
     "a fraction for a whole number": ([EXPERIMENT, "--config.seed=1.5"], ["seed", "1.5"]),
