@@ -60,16 +60,26 @@ def make_mesh(plan: Plan, devices: Sequence[Any]) -> Mesh:
     Raises UserError where they cannot be dealt out evenly.
     """
     several = plan.replicas > 1
-    total = plan.replicas if several else plan.batch_size
-    if total % len(devices):
-        what, flag = ("replicas", "replicas") if several else ("images of a batch", "batch_size")
-        fits = max(count for count in range(1, len(devices)) if total % count == 0)
+    if (fits := most_devices(plan.replicas, plan.batch_size, len(devices))) < len(devices):
+        total, what, flag = plan.batch_size, "images of a batch", "batch_size"
+        if several:
+            total, what, flag = plan.replicas, "replicas", "replicas"
         raise UserError(
             f"{total} {what} cannot be dealt out evenly over {len(devices)} devices:"
             f" set --config.{flag} to a multiple of {len(devices)}, or --config.devices={fits}"
         )
     shape = (len(devices), 1) if several else (1, len(devices))
     return Mesh(np.asarray(devices).reshape(shape), (REPLICA, DATA), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def most_devices(replicas: int, batch_size: int, available: int) -> int:
+    """Returns how many of the available devices can share the replicas, or the batch of a single one.
+
+    >>> most_devices(replicas=1, batch_size=100, available=8)
+    5
+    """
+    total = replicas if replicas > 1 else batch_size
+    return max(count for count in range(1, available + 1) if total % count == 0)
 
 
 def make(game: Game, plan: Plan, resident: Resident, labeled: np.ndarray | None, mesh: Mesh, streams: bool) -> Engine:

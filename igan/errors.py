@@ -1,6 +1,7 @@
 """The two ways a run ends badly that are not bugs, and the words that help."""
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable
 
@@ -20,7 +21,8 @@ def exit_code(command: Callable[[], object], interrupted: str = "interrupted") -
     """Runs a command and returns its exit code: 0, or 2, 1 or 130 with one line on stderr instead of a traceback.
 
     Args:
-      command: does the work. UserError is 2, RunError 1, Ctrl-C 130.
+      command: does the work. UserError is 2, RunError and what the system refuses 1, Ctrl-C 130; a reader that has had
+        enough of what is printed (`| head`) is no error.
       interrupted: what to say after Ctrl-C.
 
     >>> exit_code(lambda: None)
@@ -28,8 +30,13 @@ def exit_code(command: Callable[[], object], interrupted: str = "interrupted") -
     """
     try:
         command()
+        sys.stdout.flush()
     except (UserError, RunError) as error:
         return tell(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Or Python complains when it flushes at exit.
+    except OSError as error:
+        return tell(RunError(one_line(error)))
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return 130

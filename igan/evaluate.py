@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
     """Evaluates, prints, and adds scores to the summary they belong to."""
     directory = Path(options.workdir)
     config = settle(options, directory)
-    built = experiment.build(config)
+    built = experiment.reopen(config)
     scorer = scoring.make(config, built) if config.evaluation.scores else None
     step, state = restore(directory, built, options.best)
     result: dict[str, Any] = {"workdir": str(directory), "step": step}
@@ -92,11 +92,8 @@ def restore(directory: Path, built: Experiment, best: bool) -> tuple[int, GameSt
 
 def add_to_summary(directory: Path, step: int, scores: scoring.Scores) -> None:
     """Adds scores to `summary.json` if it tells of this step; says so, or why not."""
-    path = directory / "summary.json"
-    try:
-        summary = json.loads(path.read_text())
-        reached = summary["steps"]
-    except (OSError, ValueError, LookupError, TypeError):
+    path, summary = directory / "summary.json", workdir.summary(directory)
+    if (reached := summary.get("steps")) is None:
         print(f"note: not written down: {path} is not there yet", file=sys.stderr)
         return
     if reached != step:

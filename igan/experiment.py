@@ -101,6 +101,18 @@ def build(config: Config) -> Experiment:
     )
 
 
+def reopen(config: Config) -> Experiment:
+    """Builds the experiment of a run in order to look at its checkpoints, whatever devices it was trained on.
+
+    Its games are held by as many devices as can share them; `devices` are all there are, for images and scores.
+
+    Raises UserError as `build`.
+    """
+    here = jax.devices()
+    config.devices = engine.most_devices(config.replicas, config.batch_size, len(here))
+    return build(config)._replace(devices=here)
+
+
 def _load(config: Config) -> tuple[data.Dataset | data.Stream, Resident, int]:
     """Returns the data, what of them is kept on the devices, and the number of training images."""
     asked = config.data

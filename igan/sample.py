@@ -38,8 +38,10 @@ def run(options: argparse.Namespace) -> None:
     """Draws the images and writes them."""
     directory = Path(options.workdir)
     output = Path(options.output or directory / "samples.png")
-    if output.suffix not in ("", ".png", ".npz"):
+    if not (output.suffix in (".png", ".npz") or is_folder(output)):
         raise UserError(f"--output={output} is neither a .png nor an .npz file, nor a folder")
+    if is_folder(output) and output.is_dir() and any(output.iterdir()):
+        raise UserError(f"--output={output} is not empty, and old images would count as new ones: give a new folder")
     config = workdir.load(directory)
     if options.count < 1 or not 0 <= options.replica < config.replicas:
         raise UserError(
@@ -53,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
         )
     if options.data_dir is not None:
         config.data.dir = options.data_dir
-    built = experiment.build(config)
+    built = experiment.reopen(config)
     step, state = restore(directory, built, options.best)
     generated = scoring.make_draw(built)(state, options.replica, options.count)
     try:
@@ -63,23 +65,31 @@ def run(options: argparse.Namespace) -> None:
     print(f"{options.count:,} images at update {step:,} in {output}")
 
 
+def is_folder(output: Path) -> bool:
+    """Whether a path is one of a folder: without a suffix of letters, of which runs/lr0.001 has none."""
+    return output.is_dir() or not output.suffix[1:].isalpha()
+
+
 def write(images: Images, channels: int, output: Path) -> None:
     """Writes images into one picture (`.png`), an array uint8 [n, height, width, channels] (`.npz`), or a folder."""
-    if output.suffix == "":
+    to_folder = is_folder(output)
+    if to_folder:
         output.mkdir(parents=True, exist_ok=True)
     else:
         output.parent.mkdir(parents=True, exist_ok=True)
     kept = []
     for start in track(range(0, images.count, BATCH), "Generating", console=Console(stderr=True)):
         pixels = images.read(start, min(start + BATCH, images.count))[..., :channels]
-        if output.suffix:
+        if not to_folder:
             kept.append(pixels)
             continue
         for number, image in enumerate(pixels, start):
             (output / f"{number:06d}.png").write_bytes(encode_png(image[..., 0] if channels == 1 else image))
+    if to_folder:
+        return
     if output.suffix == ".npz":
         np.savez_compressed(output, images=np.concatenate(kept))
-    elif output.suffix == ".png":
+    else:
         columns = max(1, round(images.count**0.5))
         output.write_bytes(encode_png(image_grid(np.concatenate(kept), columns, (0, 255))))
 

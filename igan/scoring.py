@@ -1,6 +1,7 @@
 """Scores of a run's averaged generators under named protocols: while it trains, and of its checkpoints."""
 
 import concurrent.futures
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from igan.errors import UserError, did_you_mean
 from igan.experiment import Experiment
 from igan.metrics import compute, image_classifier, images, inception, weights
 from igan.metrics.classifier_score import classifier_score
-from igan.metrics.extract import FeatureNetwork
+from igan.metrics.extract import FeatureNetwork, default_batch_size
 from igan.metrics.images import Images
 from igan.metrics.score import Score
 from igan.randomness import stream
@@ -25,7 +26,6 @@ from igan.types import Array, GameState, Key, Params, Variables
 CLASSIFIER_SCORE = "classifier_score"
 PAIRS = {"precision_recall": ("precision", "recall"), "density_coverage": ("density", "coverage")}  # Two in one.
 KNOWN = (CLASSIFIER_SCORE, *compute.SCORES)
-IMAGES_PER_DEVICE = 64  # Generated at once.
 
 # By name: {"value": [R], "std": [R] or None, "protocol": str}, as it is written down.
 Scores = dict[str, dict[str, Any]]
@@ -60,25 +60,34 @@ def make(config: Config, built: Experiment) -> Scorer:
     for name in names:
         if name not in KNOWN:
             raise UserError(f"unknown score '{name}' in evaluation.scores.{did_you_mean(name, KNOWN)}")
-    if names:
-        best_by(config, [each for name in names for each in PAIRS.get(name, (name,))])
     by_features = [name for name in names if name != CLASSIFIER_SCORE]
-    reference = reference_images(config, built)
+    stopping: Callable[[], bool] = lambda: False  # noqa: E731 (each scoring has its own)
+
+    def check() -> None:
+        if stopping():
+            raise StoppedError
+
+    reference = _stoppable(reference_images(config, built, check), check)
     network, settings = None, compute.Settings()
     if by_features:
-        network = inception.network(weights.load(asked.inception_weights or None))
+        network = inception.network(weights.load(asked.inception_weights or None))._replace(devices=built.devices)
         settings = compute.complete(by_features, asked.images, reference.count, network, settings)
+    computed = [compute.full_name(each, settings.level) for name in by_features for each in PAIRS.get(name, (name,))]
+    computed += [CLASSIFIER_SCORE] if CLASSIFIER_SCORE in names else []
+    if computed:
+        best_by(config, computed)
     judge = _judge(built) if CLASSIFIER_SCORE in names else None
     draw = make_draw(built)
 
     def score(state: GameState, is_stopping: Callable[[], bool]) -> Scores:
-        real = _stoppable(reference, is_stopping)
+        nonlocal stopping
+        stopping = is_stopping
         results: list[Mapping[str, Score]] = []
         for replica in range(built.plan.replicas):
-            generated = _stoppable(draw(state, replica, asked.images), is_stopping)
+            generated = _stoppable(draw(state, replica, asked.images), check)
             found: dict[str, Score] = {}
             if network:
-                found |= compute.compute(by_features, generated, real, network, settings)
+                found |= compute.compute(by_features, generated, reference, network, settings)
             if judge:
                 found[CLASSIFIER_SCORE] = classifier_score(generated, judge)
             results.append(found)
@@ -87,10 +96,11 @@ def make(config: Config, built: Experiment) -> Scorer:
     return score
 
 
-def reference_images(config: Config, built: Experiment) -> Images:
+def reference_images(config: Config, built: Experiment, check: Callable[[], object] = lambda: None) -> Images:
     """Returns the real images that generated ones are compared with: training images, or so many drawn from them.
 
-    Those of a stream are read as it reads them, resized and cropped in the middle.
+    Those of a stream are read as it reads them, resized and cropped in the middle. `check` is called before each of
+    its batches, also where only their hash is wanted, and may raise.
     """
     dataset, most = built.dataset, config.evaluation.reference_images
     count = min(most or built.training_images, built.training_images)
@@ -110,6 +120,7 @@ def reference_images(config: Config, built: Experiment) -> Images:
         return fixed.example(int(index), np.random.default_rng(0))[0]
 
     def read(start: int, stop: int) -> np.ndarray:
+        check()
         with concurrent.futures.ThreadPoolExecutor(images.DECODE_THREADS) as pool:
             return np.stack(list(pool.map(decode, chosen[start:stop])))
 
@@ -125,7 +136,7 @@ def best_by(config: Config, names: Iterable[str]) -> str:
     """
     names, wanted = list(names), config.evaluation.best
     for name in names:
-        if wanted in ("", name, name.rpartition("_")[0]):
+        if wanted in ("", name, re.sub(r"_\d+$", "", name)):
             return name
     raise UserError(f"evaluation.best={wanted} is not among the scores.{did_you_mean(wanted, names)}")
 
@@ -136,14 +147,15 @@ def _judge(built: Experiment) -> FeatureNetwork:
         raise UserError(
             "the classifier score is for data in memory: leave classifier_score out, or --config.data.stream=False"
         )
-    return image_classifier.load(dataset.name, dataset.train_images, dataset.train_labels)
+    judge = image_classifier.load(dataset.name, dataset.train_images, dataset.train_labels)
+    return judge._replace(devices=built.devices)
 
 
 def make_draw(built: Experiment) -> Callable[[GameState, int, int], Images]:
     """Returns a function (state, replica, count) -> images of the replica's averaged generator."""
     networks, mesh = built.networks, Mesh(np.array(built.devices), ("data",))
     split, everywhere = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
-    block = IMAGES_PER_DEVICE * len(built.devices)
+    block = default_batch_size(built.devices)  # As many as are then looked at.
 
     @jax.jit
     def freeze(params: Params, variables: Variables, key: Key) -> Variables:
@@ -177,10 +189,9 @@ def make_draw(built: Experiment) -> Callable[[GameState, int, int], Images]:
     return generated
 
 
-def _stoppable(source: Images, is_stopping: Callable[[], bool]) -> Images:
+def _stoppable(source: Images, check: Callable[[], object]) -> Images:
     def read(start: int, stop: int) -> np.ndarray:
-        if is_stopping():
-            raise StoppedError
+        check()
         return source.read(start, stop)
 
     return source._replace(read=read)

@@ -58,8 +58,11 @@ def finish(
             "best_test_errors_raw": workdir.best(evaluations, "test_errors_raw"),
             "labels_per_class": config.labels_per_class,
         }
-    if scored:
-        summary |= {"scores": scored[-1]["scores"], "scores_step": scored[-1]["step"]}
+    scores, scores_step = (scored[-1]["scores"], scored[-1]["step"]) if scored else ({}, -1)
+    if (before := workdir.summary(directory)).get("scores_step") == step:  # By igan.evaluate, perhaps.
+        scores, scores_step = (scores if scores_step == step else {}) | before["scores"], step
+    if scores:
+        summary |= {"scores": scores, "scores_step": scores_step}
         if kept := [line for line in scored if line.get("is_best")]:
             summary |= {"best_scores": kept[-1]["scores"], "best_scores_step": kept[-1]["step"]}
     summary |= {
@@ -78,7 +81,7 @@ def finish(
             f"test errors of {built.test_examples:,} (averaged parameters): {summary['test_errors']};"
             f" raw: {summary['test_errors_raw']}; best: {summary['best_test_errors']}"
         )
-    if scored:
+    if scores:
         print(f"scores at update {summary['scores_step']:,}: {describe_scores(summary['scores'])}")
     ending = "finished" if summary["finished"] else f"stopped by {stopped_by} at update {step:,} and saved; go on with"
     print(f"{ending} --workdir={directory}")

@@ -103,6 +103,15 @@ def create(workdir: Path) -> None:
         raise UserError(f"cannot write to {workdir}: {error.strerror}; choose another --workdir") from error
 
 
+def summary(workdir: Path) -> dict[str, Any]:
+    """Returns `summary.json` of a work directory; empty if there is none, or none that can be read."""
+    try:
+        found = json.loads((workdir / "summary.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def metrics(workdir: Path) -> list[dict[str, Any]]:
     """Returns the lines of `metrics.jsonl`."""
     path = workdir / "metrics.jsonl"

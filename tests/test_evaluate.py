@@ -88,6 +88,19 @@ def test_scores_are_written_down_and_evaluate_finds_the_same(config, tmp_path, c
         name: summary[name] for name in summary if name != "scores"
     }
 
+    again = train.run(config, folder)  # As a sweep does with what is finished.
+    assert again["scores"] == added["scores"] and again["scores_step"] == 50
+
+
+def test_a_run_of_many_devices_can_be_looked_at_on_few(config, tmp_path, capsys):
+    folder = tmp_path / "run"
+    summary = train.run(config, folder)
+    written = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(written | {"devices": 99}))
+    capsys.readouterr()
+    assert evaluate.main([f"--workdir={folder}", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["test_errors"] == summary["test_errors"]
+
 
 def test_the_best_checkpoint_is_kept(config, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "run"

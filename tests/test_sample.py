@@ -47,6 +47,13 @@ def test_the_default_is_a_picture_beside_the_run(run):
         assert picture.size == (28, 28)
 
 
+def test_a_folder_may_have_a_dot_and_must_be_empty(run, tmp_path, capsys):
+    command = [f"--workdir={run[1]}", "--count=2", f"--output={tmp_path / 'rate0.001'}"]
+    assert sample.main(command) == 0 and len(list((tmp_path / "rate0.001").iterdir())) == 2
+    assert sample.main(command) == 2
+    assert "rate0.001 is not empty" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -122,6 +122,8 @@ def test_a_streams_reference_is_cropped_in_the_middle(small, tmp_path, random):
     np.testing.assert_array_equal(found[0, :, :, 0], expected)
     np.testing.assert_array_equal(reference.read(1, 2)[0], found[1])
     assert reference.content_hash() == scoring.reference_images(small, built).content_hash()
+    with pytest.raises(scoring.StoppedError):  # Its hash alone reads the whole stream.
+        scoring.make(small, built)(built.engine.initialize(7), iter([False] * 3 + [True]).__next__)
     small.evaluation.scores = ("classifier_score",)
     with pytest.raises(UserError, match="for data in memory"):
         scoring.make(small, built)
@@ -134,7 +136,9 @@ def test_a_streams_reference_is_cropped_in_the_middle(small, tmp_path, random):
         (("fid",), {"best": "kid"}, "evaluation.best=kid is not among the scores"),
         (("inception_score",), {}, "these are the weights of a part"),
         (("fid",), {"reference_images": 1}, "at least two images on each side"),
-        (("precision_recall",), {"images": 3}, "3"),
+        (("fid",), {"best": "fid_2048"}, "evaluation.best=fid_2048 is not among the scores. Did you mean 'fid_768'?"),
+        (("classifier_score",), {"best": "classifier"}, "Did you mean 'classifier_score'?"),
+        (("precision_recall",), {"images": 3}, "3 nearest neighbours need at least 4 images on each side, not 3"),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_image(config, game, scores, change, message):
@@ -151,6 +155,25 @@ def test_the_best_may_be_called_by_its_plain_name(config):
     for wanted, found in (("", "classifier_score"), ("fid", "fid_768"), ("precision_768", "precision_768")):
         config.evaluation.best = wanted
         assert scoring.best_by(config, names) == found
+
+
+def test_the_best_may_be_called_as_it_is_printed(config, game):
+    config.evaluation.best = "fid_768"
+    scoring.make(config, game[0])
+
+
+def test_scores_use_the_devices_of_the_run_only(config, game, monkeypatch):
+    seen = []
+
+    def spy(params, images, levels):
+        jax.debug.inspect_array_sharding(images, callback=lambda sharding: seen.append(len(sharding.device_set)))
+        return toy_features(params, images, levels)
+
+    monkeypatch.setattr(scoring.inception, "network", lambda weights: TOY._replace(apply=spy))
+    config.evaluation.scores = ("fid",)
+    assert len(game[0].devices) == 1 < len(jax.devices())
+    scoring.make(config, game[0])(game[1], lambda: False)
+    assert set(seen) == {1}
 
 
 def test_names_may_be_separated_by_commas(config, game):

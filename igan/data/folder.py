@@ -17,12 +17,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import psutil
 
+from igan import image_files
 from igan.data.dataset import Dataset, Records
 from igan.data.decoding import THREADS, Header, Unreadable, decode, read_header
 from igan.data.progress import progress_bar
 from igan.errors import UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 HELD_OUT = 10  # of a folder without a split of its own, every image of a class whose number this divides is for testing
 MEMORY_SHARE = 0.5  # of the free memory: decoded images may take this much
 
@@ -61,14 +61,14 @@ def scan(path: str) -> Folder:
     Example: `scan("flowers").classes` is ["daisy", "rose"].
     """
     path = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 (a link keeps its name; see sources)
-    folders, images = _list(path)
+    folders, images = image_files.entries(path)
     test = next((split for split in ("test", "val") if split in folders), None)
     if "train" not in folders or test is None:
         classes = _classes(path, folders, images)
         everything = [(label, file) for label, files in enumerate(classes.values()) for file in _split(files, False)]
         held_out = [(label, file) for label, files in enumerate(classes.values()) for file in _split(files, True)]
         return _folder(path, list(classes), everything, held_out)
-    splits = [_classes(folders[split], *_list(folders[split])) for split in ("train", test)]
+    splits = [_classes(folders[split], *image_files.entries(folders[split])) for split in ("train", test)]
     if splits[0].keys() != splits[1].keys():
         (only, *_) = sorted(splits[0].keys() ^ splits[1].keys())
         there, missing = ("train", test) if only in splits[0] else (test, "train")
@@ -176,38 +176,17 @@ def wrong_size(name: str, size: tuple[int, int], other: str, expected: tuple[int
     )
 
 
-def _list(folder: str) -> tuple[dict[str, str], list[str]]:
-    """Returns the sub-folders, name -> path, and the paths of the images right inside a folder, both sorted."""
-    try:
-        with os.scandir(folder) as scanned:
-            entries = sorted((entry for entry in scanned if entry.name[0] != "."), key=lambda entry: entry.name)
-        folders = {entry.name: entry.path for entry in entries if entry.is_dir()}
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read ({error.strerror}): correct --config.data.name") from error
-    images = [entry.path for entry in entries if entry.name not in folders and entry.name.lower().endswith(SUFFIXES)]
-    return folders, images
-
-
 def _classes(path: str, folders: dict[str, str], images: list[str]) -> dict[str, list[str]]:
     """Returns the images of each class, both sorted; the one class of a folder without sub-folders is called ''."""
     if folders and images:
         raise UserError(f"{images[0]} lies beside class folders: move the images of {path} into the folder of a class")
-    classes = {name: sorted(_below(folder, ())) for name, folder in folders.items()} or {"": images}
+    classes = {name: sorted(image_files.below(folder)) for name, folder in folders.items()} or {"": images}
     if not any(classes.values()):
-        raise UserError(f"{path} holds no images ({', '.join(SUFFIXES)}): correct --config.data.name")
+        raise UserError(f"{path} holds no images ({', '.join(image_files.SUFFIXES)}): correct --config.data.name")
     for name, files in classes.items():
         if not files:
             raise UserError(f"the class folder {folders[name]} holds no images: fill or remove it")
     return classes
-
-
-def _below(folder: str, above: tuple[str, ...]) -> list[str]:
-    """Returns the images of a folder at any depth; `above` holds the real paths of the folders it lies in."""
-    real = os.path.realpath(folder)
-    if real in above:  # a link to a folder around it
-        return []
-    folders, images = _list(folder)
-    return images + [image for inner in folders.values() for image in _below(inner, (*above, real))]
 
 
 def _split(files: list[str], held_out: bool) -> list[str]:

@@ -46,7 +46,11 @@ def _run(options: argparse.Namespace) -> dict[str, Score]:
     network = inception.network(weights.load(options.weights), options.resize, options.precision)
     generated = open_images(options.samples, options.data_dir)
     reference = open_images(options.real, options.data_dir) if options.real else None
-    scores = [name for name in options.scores.split(",") if name]
+    if reference and (sizes := [each.read(0, 1).shape[1:3] for each in (generated, reference)])[0] != sizes[1]:
+        (height, width), (real_height, real_width) = sizes
+        differ = f"{generated.name} is {width}x{height} and {reference.name} is {real_width}x{real_height}"
+        print(f"note: {differ}: the distance between them is one of sharpness too", file=sys.stderr)
+    scores = [name.strip() for name in options.scores.split(",") if name.strip()]
     if not scores:
         scores = ["inception_score"] if "logits_unbiased" in network.levels else []
         scores += ["fid", "kid", "precision_recall"] if reference else []
@@ -65,6 +69,8 @@ def open_images(address: str, data_directory: str = "") -> Images:
     Raises:
       UserError: nothing there, or not images.
     """
+    if not address:
+        raise UserError("an empty name for images: give a folder, an .npy or .npz file, or tfds:NAME/SPLIT")
     if not address.startswith("tfds:"):
         return images.from_path(address)
     from igan.data import load  # Imported here because it is slow, and most users have folders.
@@ -72,7 +78,10 @@ def open_images(address: str, data_directory: str = "") -> Images:
     name, _, split = address.removeprefix("tfds:").rpartition("/")
     if split not in ("train", "test") or not name:
         raise UserError(f"'{address}' does not name a split: write tfds:cifar10/train or tfds:cifar10/test")
-    dataset = load(name, "tfds", data_directory)
+    try:
+        dataset = load(name, "tfds", data_directory)
+    except UserError as error:
+        raise UserError(str(error).replace("--config.data.dir", "--data_dir")) from error
     array = dataset.train_images if split == "train" else dataset.test_images
     return images.from_array(f"{name} {split}", array)
 

@@ -32,7 +32,7 @@ def classifier_score(
 
     Args:
       images: what to score.
-      network: of `from_function` or `igan.metrics.mnist_classifier.load`; its output `logits` is used.
+      network: of `from_function` or `igan.metrics.image_classifier.load`; its output `logits` is used.
       protocol: a key of `igan.metrics.inception_score.PROTOCOLS`; "" for `openai-is` with 50,000 images or more, else
         `ten-splits`.
       shuffle_seed: shuffles before the splits.

@@ -66,7 +66,6 @@ def compute(
     levels = ["logits_unbiased"] if "inception_score" in scores else []
     distances = [name for name in scores if name != "inception_score"]
     label = "" if reference is None else f"{network.label}, {level}-d features; reference {reference.name}"
-    suffix = "" if level == "2048" else f"_{level}"
     results: dict[str, Score] = {}
     if list(scores) == ["fid"] and reference is not None:  # Moments are all that is needed: features need not be kept.
         seen = moments(batch[level] for batch in stream(generated, network, [level], batch_size=settings.batch_size))
@@ -77,13 +76,25 @@ def compute(
         features = collect(batches, generated.count)
         if "inception_score" in scores:
             protocol, seed = settings.inception_score_protocol, settings.shuffle_seed
+            if seed is None and generated.folders > 1:
+                note = f"{generated.name} is read folder by folder: if they are classes, set --shuffle_seed=1"
+                warnings.warn(f"{note}, or the Inception score is far too low", stacklevel=2)
             of = f"{network.label}, {generated.name}"
             results["inception_score"] = inception_score.inception_score(
                 features["logits_unbiased"], protocol, of, seed
             )
         if distances and reference is not None:
             results |= _distances(distances, features[level], reference, network, settings, label)
-    return {name if name == "inception_score" else f"{name}{suffix}": result for name, result in results.items()}
+    return {full_name(name, level): result for name, result in results.items()}
+
+
+def full_name(name: str, level: str) -> str:
+    """Returns what a score is called that is computed from features of this level.
+
+    >>> full_name("fid", "2048"), full_name("fid", "768"), full_name("inception_score", "768")
+    ('fid', 'fid_768', 'inception_score')
+    """
+    return name if level == "2048" or name == "inception_score" else f"{name}_{level}"
 
 
 @contextlib.contextmanager
@@ -132,6 +143,8 @@ def complete(
     for name in scores:
         if name not in SCORES:
             raise UserError(f"unknown score '{name}'.{did_you_mean(name, SCORES)}")
+    if settings.batch_size < 0:
+        raise UserError(f"--batch_size={settings.batch_size}: expected 1 or more, or 0 for what fits")
     if "inception_score" in scores:
         if "logits_unbiased" not in network.levels:
             raise UserError(
@@ -139,7 +152,7 @@ def complete(
             )
         usual = "openai-is" if generated >= 50_000 else "ten-splits"
         settings = settings._replace(inception_score_protocol=settings.inception_score_protocol or usual)
-        inception_score.check(generated, settings.inception_score_protocol)
+        inception_score.check(generated, settings.inception_score_protocol, settings.shuffle_seed)
     if not set(scores) - {"inception_score"}:
         return settings
     if reference is None:

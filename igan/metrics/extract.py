@@ -33,6 +33,7 @@ class FeatureNetwork(NamedTuple):
     params: Any
     # (params, uint8 images [n, height, width, channels], levels) -> {level: float32 [n, d]}; compiled by `stream`.
     apply: Callable[[Any, Array, Sequence[str]], dict[str, Array]]
+    devices: Sequence[Device] = ()  # What it runs on; all there are if none is named.
 
 
 def stream(
@@ -41,7 +42,6 @@ def stream(
     levels: Sequence[str],
     *,
     batch_size: int = 0,
-    devices: Sequence[Device] | None = None,
     console: Console | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields the features of all images in order, a batch at a time.
@@ -52,7 +52,6 @@ def stream(
       levels: which of its outputs.
       batch_size: images in flight on all devices together, rounded up to a multiple of their number; 0 for as many as
         fit well. The last batch is padded to the same shape, and the padding never comes back.
-      devices: all by default.
       console: where the progress bar goes; standard error by default.
 
     Yields:
@@ -66,7 +65,7 @@ def stream(
     """
     if missing := [level for level in levels if level not in network.levels]:
         raise UserError(f"{network.label} has no output '{missing[0]}': it has {', '.join(network.levels)}")
-    devices = tuple(devices or jax.devices())
+    devices = tuple(network.devices or jax.devices())
     size = min(batch_size or default_batch_size(devices), images.count)
     size = -(-size // len(devices)) * len(devices)
     sharded, replicated = _shardings(devices)

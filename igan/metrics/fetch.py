@@ -8,7 +8,6 @@ running what it contains, batch normalisation is folded into the convolutions, a
 """
 
 import argparse
-import contextlib
 import hashlib
 import queue
 import sys
@@ -211,5 +210,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        sys.exit(main())
+    sys.exit(main())

@@ -1,8 +1,9 @@
 """The Fréchet (Inception) distance between two sets of features (Heusel et al. 2017).
 
-`|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))` of the two means and covariances. The trace of the root is the sum of the
-roots of the eigenvalues of `S1^(1/2) S2 S1^(1/2)`, which is symmetric: no general matrix root, hence no complex
-numbers and no NaN for singular covariances.
+`|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))` of the two means and covariances. Each covariance is taken apart into its
+eigenvalues, `S = R R'`; then the trace of the root is the sum of the singular values of `R1' R2`, which are the roots
+of the eigenvalues of `S1 S2`: no general matrix root, hence no complex numbers and no NaN for singular covariances, and
+no root of a number that is the rounding of another.
 """
 
 import warnings
@@ -79,18 +80,16 @@ def frechet_distance(generated: Moments, real: Moments, label: str = "unnamed fe
     if (fewest := min(generated.count, real.count)) < FEWEST_SAMPLES:
         message = f"a Fréchet distance of only {fewest:,} images is far too large: use {FEWEST_SAMPLES:,} or more"
         warnings.warn(message, stacklevel=2)
-    values, vectors = np.linalg.eigh(generated.covariance)
-    scale = np.linalg.norm(generated.covariance)
-    root = (vectors * np.sqrt(_significant(values, scale))) @ vectors.T
-    product = root @ real.covariance @ root
-    eigenvalues = np.linalg.eigvalsh((product + product.T) / 2)
-    overlap = np.sqrt(_significant(eigenvalues, scale * np.linalg.norm(real.covariance))).sum()
+    overlap = np.linalg.norm(_root(generated.covariance).T @ _root(real.covariance), "nuc")
     shift = np.square(generated.mean - real.mean).sum()
     value = shift + np.trace(generated.covariance) + np.trace(real.covariance) - 2 * overlap
     counts = f"{generated.count:,} against {real.count:,} images"
     return Score(max(float(value), 0.0), None, f"{counts}, float64 moments; {label}")
 
 
-def _significant(eigenvalues: np.ndarray, scale: float | np.floating) -> np.ndarray:
-    # What is zero comes out as ± rounding of `scale`, and the root of 1e-16 is 1e-8: a thousand of them would show.
-    return np.where(eigenvalues > 10 * np.finfo(np.float64).eps * scale, eigenvalues, 0.0)
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """Returns a matrix R with R R' = covariance."""
+    eigenvalues, vectors = np.linalg.eigh(covariance)
+    # What is zero comes out as ± rounding of the norm, and the root of 1e-16 is 1e-8: a thousand of them would show.
+    rounding = 10 * np.finfo(np.float64).eps * np.linalg.norm(covariance)
+    return vectors * np.sqrt(np.where(eigenvalues > rounding, eigenvalues, 0.0))

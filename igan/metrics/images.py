@@ -7,19 +7,23 @@ that is opaque everywhere is dropped; nothing else is converted silently.
 import concurrent.futures
 import functools
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
+from rich.console import Console
+from rich.progress import track
 
+from igan import image_files
 from igan.errors import UserError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 DECODE_THREADS = 8
 HASH_BYTES = 2**24
 HASH_IMAGES = 256
+Item = TypeVar("Item")
 
 
 class Images(NamedTuple):
@@ -29,6 +33,7 @@ class Images(NamedTuple):
     count: int
     read: Callable[[int, int], np.ndarray]  # (start, stop) -> uint8 [stop - start, height, width, 3]; from any thread.
     content_hash: Callable[[], str]  # A SHA-256 that changes with the pixels or their order. Reads everything.
+    folders: int = 1  # In how many they lie, one after the other, as images that are sorted by class do.
 
 
 def from_path(path: str | Path) -> Images:
@@ -75,6 +80,8 @@ def from_array(name: str, array: np.ndarray) -> Images:
         raise UserError(f"{name} holds {_seen(array)}: images are integers in 0..255 of type uint8{_remedy(array)}")
     if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (1, 3, 4)) or 0 in array.shape:
         raise UserError(f"{name} has the shape {array.shape}: images are [n, height, width, 1 or 3]")
+    if array.ndim == 3 and array.shape[2] in (1, 3, 4):
+        raise UserError(f"{name} has the shape {array.shape}, as one image has: images are [n, height, width, 1 or 3]")
 
     def read(start: int, stop: int) -> np.ndarray:
         return _to_rgb(name, np.asarray(array[start:stop]))
@@ -104,7 +111,7 @@ def from_function(name: str, count: int, make: Callable[[int, int], np.ndarray])
     @functools.cache
     def content_hash() -> str:
         digest = hashlib.sha256(f"function {count}\n".encode())
-        for start in range(0, count, HASH_IMAGES):
+        for start in _track(range(0, count, HASH_IMAGES), name):
             digest.update(np.ascontiguousarray(make(start, min(start + HASH_IMAGES, count))).data)
         return digest.hexdigest()
 
@@ -114,18 +121,17 @@ def from_function(name: str, count: int, make: Callable[[int, int], np.ndarray])
 def from_folder(folder: str | Path) -> Images:
     """Opens the image files in a folder and below it, in the order of their paths. All must be of one size.
 
+    They are the files that training takes from it: links are followed, and what is hidden or without the suffix of an
+    image does not count.
+
     Raises:
-      UserError: no images; and, when they are read, one that is damaged, transparent, 16 bits deep or of another size.
+      UserError: no images; and, when they are read, one that is damaged, transparent, 16 bits deep, of another size or
+        with several frames.
     """
     folder = Path(folder)
-
-    def is_image(path: Path) -> bool:
-        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        return path.suffix.lower() in SUFFIXES and not is_hidden and path.is_file()
-
-    paths = sorted(path for path in folder.rglob("*") if is_image(path))
+    paths = [Path(path) for path in sorted(image_files.below(str(folder)))]
     if not paths:
-        raise UserError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))})")
+        raise UserError(f"{folder} holds no images ({', '.join(image_files.SUFFIXES)})")
     first = paths[0]
     size = _decode(first).shape
 
@@ -144,19 +150,27 @@ def from_folder(folder: str | Path) -> Images:
 
     def content_hash() -> str:
         digest = hashlib.sha256(b"folder\n")
-        for path in paths:
+        for path in _track(paths, folder.name):
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
 
-    return Images(folder.name or str(folder), len(paths), read, content_hash)
+    parts = len({path.parent for path in paths})
+    return Images(folder.name or str(folder), len(paths), read, content_hash, parts)
+
+
+def _track(pieces: Sequence[Item], name: str) -> Iterable[Item]:
+    return track(pieces, f"Hash of {name}", console=Console(stderr=True), transient=True)
 
 
 def _decode(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
+            stored = str(image.tile)  # With the layout in the file, which Pillow has cut to 8 bits once it is loaded.
             image.load()
-            if image.mode in ("I", "I;16", "I;16B", "F"):
-                raise UserError(f"{path} has more than 8 bits a channel (mode {image.mode}): save it as 8-bit RGB")
+            if image.mode in ("I", "I;16", "I;16B", "F") or re.search(";(16|32)", stored):
+                raise UserError(f"{path} has more than 8 bits a channel: save it as 8-bit RGB")
+            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # A photo with a preview.
+                raise UserError(f"{path} holds {image.n_frames} images: save the one that is meant by itself")  # pyright: ignore[reportAttributeAccessIssue]
             has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
             pixels = np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
     except UserError:
@@ -191,6 +205,8 @@ def _seen(array: np.ndarray) -> str:
 
 
 def _remedy(array: np.ndarray) -> str:
+    if array.dtype == np.bool_:
+        return "; save x * np.uint8(255)"
     if not np.issubdtype(array.dtype, np.floating) or not len(array):
         return "; if they are, save them with .astype('uint8')"
     sample = np.asarray(array[:64], np.float64)

@@ -1,5 +1,6 @@
 """The Inception score, exp(E_x KL(p(y|x) || p(y))), under named protocols (Salimans et al. 2016, section 4)."""
 
+import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -38,6 +39,8 @@ def inception_score(
     Returns:
       mean and population standard deviation over the splits; the deviation is None for a single split.
 
+    Warns of splits of fewer images than classes: the score cannot be more than their number, and is far too low.
+
     Raises:
       UserError: an unknown protocol, too few images, or logits that are not finite.
 
@@ -45,7 +48,7 @@ def inception_score(
     10.0
     """
     available = len(logits)
-    check(available, protocol)
+    check(available, protocol, shuffle_seed)
     wanted, splits = PROTOCOLS[protocol]
     if logits.ndim != 2 or not np.isfinite(logits).all():
         raise UserError("the Inception score needs finite logits of shape [images, classes]: is a pixel or weight NaN?")
@@ -55,6 +58,9 @@ def inception_score(
         order = np.random.RandomState(shuffle_seed).permutation(available)
         in_order = f"shuffled by seed {shuffle_seed}"
     order = order[:wanted]
+    if (fewest := len(order) // splits) < logits.shape[1]:
+        classes = f"{fewest:,} images a split for {logits.shape[1]:,} classes"
+        warnings.warn(f"an Inception score of only {classes} is far too low: use as many or more", stacklevel=2)
     # One split at a time: 50,000 x 1,008 in float64 would be 400 MB.
     scores = [
         exponentiated_divergence(scipy.special.softmax(logits[part].astype(np.float64), axis=1))
@@ -65,8 +71,10 @@ def inception_score(
     return Score(float(np.mean(scores)), float(np.std(scores)) if splits > 1 else None, f"{how}; {label}")
 
 
-def check(available: int, protocol: str) -> None:
-    """Raises UserError unless so many images can be scored under the protocol."""
+def check(available: int, protocol: str, shuffle_seed: int | None = None) -> None:
+    """Raises UserError unless so many images can be scored under the protocol, in the order of that seed."""
+    if shuffle_seed is not None and not 0 <= shuffle_seed < 2**32:
+        raise UserError(f"--shuffle_seed={shuffle_seed}: expected a number from 0 to 2^32 - 1")
     if protocol not in PROTOCOLS:
         raise UserError(f"unknown Inception score protocol '{protocol}'.{did_you_mean(protocol, PROTOCOLS)}")
     wanted, splits = PROTOCOLS[protocol]

@@ -20,7 +20,7 @@ def kernel_distance(
     seed: int = 2020,
     label: str = "unnamed features",
 ) -> Score:
-    """Returns the mean of the estimates over subsets and their population standard deviation.
+    """Returns the mean of the estimates over subsets and their population standard deviation, None for one subset.
 
     Args:
       generated: features [n, d].
@@ -49,7 +49,7 @@ def kernel_distance(
     estimates = [squared_discrepancy(draw(generated), draw(real)) for _ in range(subsets)]
     counts = f"{len(generated):,} against {len(real):,} images"
     how = f"{counts}, {subsets} subsets of {subset_size:,}, seed {seed}, kernel (x·y/d + 1)^3, unbiased"
-    return Score(float(np.mean(estimates)), float(np.std(estimates)), f"{how}; {label}")
+    return Score(float(np.mean(estimates)), float(np.std(estimates)) if subsets > 1 else None, f"{how}; {label}")
 
 
 def check(available: int, subsets: int, subset_size: int) -> None:

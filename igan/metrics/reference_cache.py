@@ -13,6 +13,8 @@ import numpy as np
 from igan import cache
 from igan.errors import UserError
 
+RECIPE = 1  # Part of the hash: raise it when the resizing or the network gives other features for the same label.
+
 
 def read(kind: str, content: str, protocol: str) -> dict[str, np.ndarray] | None:
     """Returns the cached arrays of a set of images, or None.
@@ -45,5 +47,5 @@ def write(kind: str, content: str, protocol: str, arrays: Mapping[str, np.ndarra
 
 
 def _path(kind: str, content: str, protocol: str) -> Path:
-    name = hashlib.sha256(f"{content}\n{protocol}".encode()).hexdigest()[:32]
+    name = hashlib.sha256(f"{content}\n{protocol}\n{RECIPE}".encode()).hexdigest()[:32]
     return cache.directory() / kind / f"{name}.npz"

@@ -77,7 +77,7 @@ def _read_safetensors(path: Path) -> Weights:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a mapping)
     if metadata.get("content_sha256") != content_hash(arrays):
         raise UserError(f"{path} is damaged (its content has another hash than it says): {HOW_TO_FETCH}")
-    return Weights(NAME, metadata["source_sha256"][:8], arrays)
+    return Weights(_name(arrays, metadata["source_sha256"]), metadata["source_sha256"][:8], arrays)
 
 
 def _read_trunk(path: Path) -> Weights:
@@ -87,4 +87,11 @@ def _read_trunk(path: Path) -> Weights:
             f"{name}/{letters[letter]}": archive[f"{name}/{letter}"].astype(np.float32)
             for name, letter in (entry.rsplit("/", 1) for entry in archive.files)
         }
-    return Weights(f"{NAME} trunk", hashlib.sha256(path.read_bytes()).hexdigest()[:8], arrays)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Weights(_name(arrays, digest), digest[:8], arrays)
+
+
+def _name(arrays: Mapping[str, np.ndarray], digest: str) -> str:
+    if digest == SOURCE_SHA256:
+        return NAME
+    return f"{NAME} with other weights" if "softmax/kernel" in arrays else f"{NAME} trunk"

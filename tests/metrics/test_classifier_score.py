@@ -1,6 +1,6 @@
 """The classifier score on classifiers one can calculate by hand, and the digit classifier on real digits."""
 
-import pathlib
+import os
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from igan.metrics import image_classifier
 from igan.metrics.classifier_score import classifier_score, from_function
 from igan.metrics.images import from_array
 
+USERS_CACHE = os.environ.get("XDG_CACHE_HOME", "")  # That of a test is empty.
 BRIGHTNESS = from_function("brightness", lambda images: 100.0 * (images[:, 0, 0, 0, None] // 64 == jnp.arange(4)))
 
 
@@ -23,6 +24,7 @@ def test_counts_the_classes_that_are_equally_frequent_and_certain(levels, expect
     assert score.protocol == "ten-splits: 40 images in order, 10 splits; classifier brightness, shades"
 
 
+@pytest.mark.filterwarnings("ignore:an Inception score of only")
 def test_undecided_classifiers_score_one_and_too_few_images_are_refused(random):
     pixels = random.integers(0, 256, (20, 2, 2), np.uint8)
     undecided = from_function("undecided", lambda images: jnp.zeros((len(images), 10)))
@@ -103,6 +105,6 @@ def test_shifted_digits_are_the_same_digits_elsewhere(random):
 
 def test_more_than_99_percent_on_the_full_data(mnist, monkeypatch):
     """Trains for a minute when it is run for the first time; the weights stay in the user's cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(pathlib.Path.home() / ".cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", USERS_CACHE)
     judge = image_classifier.load("mnist", mnist.train_images, mnist.train_labels)
     assert accuracy(judge, mnist.test_images, mnist.test_labels) > 0.99

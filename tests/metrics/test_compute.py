@@ -8,8 +8,9 @@ import pytest
 
 from igan import cache
 from igan.errors import UserError
+from igan.metrics import compute as module
 from igan.metrics import reference_cache
-from igan.metrics.compute import SCORES, Settings, compute
+from igan.metrics.compute import SCORES, Settings, complete, compute
 from igan.metrics.extract import FeatureNetwork
 from igan.metrics.frechet_distance import frechet_distance, moments
 from igan.metrics.images import from_array
@@ -47,6 +48,7 @@ def sets(random):
 def few_images_are_fine():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "a Fréchet distance of only")
+        warnings.filterwarnings("ignore", "an Inception score of only")
         yield
 
 
@@ -117,6 +119,33 @@ def test_reference_features_are_computed_once_too(sets, cache, names):
     assert len(list((cache / "features").iterdir())) == 2
 
 
+def test_features_of_too_large_a_reference_are_not_kept(sets, cache, monkeypatch):
+    monkeypatch.setattr(module, "MOST_CACHED_BYTES", 50 * 6 * 4 - 1)
+    compute(["kid"], *sets, WHOLE)
+    assert not (cache / "features").exists()
+
+
+@pytest.mark.parametrize("names", [["fid"], ["kid"], ["inception_score"]])
+def test_images_are_looked_at_in_batches_of_the_size_asked_for(sets, names):
+    compute(names, *sets, WHOLE, Settings(batch_size=16))
+    assert {start for name, start in LOOKS if name == "samples"} == {0, 16, 32, 48}
+    of_reference = {start for name, start in LOOKS if name != "samples"}
+    assert of_reference == (set() if names == ["inception_score"] else {0, 16, 32, 48})
+
+
+def test_the_protocol_of_the_inception_score_is_that_of_the_paper_from_50_000_images_on():
+    for count, expected in ((50_000, "openai-is"), (49_999, "ten-splits")):
+        settings = complete(["inception_score"], count, None, WHOLE, Settings())
+        assert settings.inception_score_protocol == expected
+
+
+def test_images_that_are_sorted_by_class_are_told(sets):
+    sorted_by_class = sets[0]._replace(folders=10)
+    with pytest.warns(UserWarning, match="samples is read folder by folder: .*set --shuffle_seed=1"):
+        compute(["inception_score"], sorted_by_class, None, WHOLE)
+    compute(["inception_score"], sorted_by_class, None, WHOLE, Settings(shuffle_seed=1))
+
+
 def test_a_cache_of_another_protocol_is_refused_and_a_damaged_one_replaced(sets):
     compute(["fid"], *sets, WHOLE)
     (path,) = (cache.directory() / "moments").iterdir()
@@ -156,6 +185,8 @@ def test_a_cache_of_another_protocol_is_refused_and_a_damaged_one_replaced(sets)
             Settings(inception_score_protocol="openai-is"),
             "defined for 50,000 images, here are 60",
         ),
+        (["inception_score"], False, WHOLE, Settings(shuffle_seed=-1), "--shuffle_seed=-1: expected a number from 0"),
+        (["fid"], True, WHOLE, Settings(batch_size=-5), "--batch_size=-5: expected 1 or more, or 0"),
     ],
 )
 def test_what_cannot_be_computed_is_said_before_any_image_is_looked_at(

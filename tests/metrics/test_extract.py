@@ -41,10 +41,9 @@ def quiet() -> Console:
 def test_features_come_in_order_whatever_the_batch_and_the_devices(pixels, batch_size, devices):
     batches = stream(
         from_array("toy", pixels),
-        NETWORK,
+        NETWORK._replace(devices=jax.devices()[:devices]),
         ["mean", "first"],
         batch_size=batch_size,
-        devices=jax.devices()[:devices],
         console=quiet(),
     )
     features = collect(batches, 21)

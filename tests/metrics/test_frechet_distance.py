@@ -63,6 +63,16 @@ def test_disjoint_singular_sets_are_exact(random):
     assert distance(first, second) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("smallest", [1e-6, 1e-8, 1e-12])
+def test_many_small_variances_count(random, smallest):
+    """Covariances with common axes, whose distance is known: most of their variances are far below the largest."""
+    axes = np.linalg.qr(random.normal(size=(400, 400)))[0]
+    first, second = np.geomspace(10, smallest, 400), random.permutation(np.geomspace(10, smallest, 400))
+    ours = [Moments(5000, np.zeros(400), (axes * variances) @ axes.T) for variances in (first, second)]
+    expected = np.square(np.sqrt(first) - np.sqrt(second)).sum()
+    assert frechet_distance(*ours).value == pytest.approx(expected, rel=1e-7)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 30), st.integers(2, 30), st.floats(1e-3, 1e3))
 def test_symmetric_not_negative_and_blind_to_order(seed, count, other_count, scale):

@@ -1,9 +1,13 @@
 """Whatever people keep images in, and whatever may be wrong with it."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from igan.data.folder import scan
 from igan.errors import UserError
 from igan.metrics.images import from_array, from_folder, from_path
 
@@ -91,6 +95,37 @@ def test_damaged_and_deep_files_are_named(tmp_path, pixels):
         from_folder(folder).read(0, 2)
 
 
+def test_sixteen_bits_of_colour_and_several_frames_are_named(tmp_path, pixels):
+    """Pillow cuts the former to 8 bits without a word, and shows the first of the latter."""
+    folder = write(tmp_path / "set", pixels[:1])
+    rows = b"".join(b"\0" + bytes(11 * 6) for _ in range(9))
+    header = struct.pack(">IIBBBBB", 11, 9, 16, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    deep = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    (folder / "001.png").write_bytes(deep)
+    with pytest.raises(UserError, match=r"001\.png has more than 8 bits a channel"):
+        from_folder(folder).read(0, 2)
+    (folder / "001.png").unlink()
+    frames = [Image.fromarray(frame) for frame in pixels[:3]]
+    frames[0].save(folder / "001.tiff", save_all=True, append_images=frames[1:])
+    with pytest.raises(UserError, match=r"001\.tiff holds 3 images: save the one that is meant"):
+        from_folder(folder).read(0, 2)
+
+
+def test_a_folder_holds_what_training_takes_from_it(tmp_path, pixels):
+    write(tmp_path / "elsewhere", pixels[:2])
+    folder = write(tmp_path / "set" / "cat", pixels[2:4]).parent
+    (folder / "dog").symlink_to(tmp_path / "elsewhere")
+    (folder / "cat" / "around").symlink_to(folder / "cat")
+    Image.fromarray(pixels[4]).convert("P").save(folder / "cat" / "last.GIF")
+    found = scan(str(folder))
+    images = from_folder(folder)
+    assert images.count == len(found.train) + len(found.test) == 5 and images.folders == 2
+    np.testing.assert_array_equal(images.read(3, 5), pixels[:2])
+
+
 NAN = np.zeros((2, 4, 4, 3), np.float32)
 NAN[1, 2, 3, 0] = np.nan
 
@@ -108,6 +143,8 @@ NAN[1, 2, 3, 0] = np.nan
         (np.zeros((2, 3), np.uint8), r"has the shape \(2, 3\)"),
         (np.zeros((0, 4, 4, 3), np.uint8), r"has the shape \(0, 4, 4, 3\)"),
         (np.array([["a"]]), "values of type <U1"),
+        (np.zeros((2, 4, 4), bool), r"values of type bool: .*save x \* np.uint8\(255\)"),
+        (np.zeros((32, 32, 3), np.uint8), r"has the shape \(32, 32, 3\), as one image has"),
     ],
 )
 def test_arrays_that_are_no_images_say_what_was_seen(tmp_path, array, message):

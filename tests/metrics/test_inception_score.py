@@ -54,6 +54,7 @@ def test_openai_protocol_is_ten_splits_of_fifty_thousand_in_order():
     )
 
 
+@pytest.mark.filterwarnings("ignore:an Inception score of only")
 def test_value_and_deviation_are_mean_and_population_deviation_over_splits(random):
     logits = random.normal(size=(57, 6))
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -81,6 +82,7 @@ def test_equals_its_definition_on_any_probabilities(rows):
     assert score == pytest.approx(max(definition(probabilities.tolist()), 1), rel=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:an Inception score of only")
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.floats(-1e30, 1e30), min_size=4, max_size=4), min_size=1, max_size=6))
 def test_lies_between_one_and_the_number_of_classes_for_any_logits(rows):
@@ -111,3 +113,10 @@ def test_bad_input_is_one_line(logits, protocol, message):
     with pytest.raises(UserError, match=message):
         inception_score(logits, protocol)
     assert set(PROTOCOLS) == {"openai-is", "ten-splits", "one-split"}
+
+
+def test_warns_of_fewer_images_a_split_than_classes(random):
+    logits = random.normal(size=(70, 8))
+    with pytest.warns(UserWarning, match="only 7 images a split for 8 classes is far too low"):
+        inception_score(logits, "ten-splits")
+    inception_score(np.concatenate([logits, logits[:10]]), "ten-splits")  # Warnings are errors here.

@@ -65,3 +65,7 @@ def test_permuting_images_changes_it_only_within_its_uncertainty(two_sets, rando
 def test_bad_input_is_one_line(generated, real, message):
     with pytest.raises(UserError, match=message):
         kernel_distance(generated, real, subset_size=100)
+
+
+def test_one_subset_has_no_deviation(two_sets):
+    assert kernel_distance(*two_sets, subsets=1, subset_size=100).std is None

@@ -57,6 +57,19 @@ def test_two_folders_give_every_score_with_its_protocol(folders, toy, capsys):
     assert "note: a Fréchet distance of only 30 images is far too large" in output.err
 
 
+def test_what_makes_numbers_mean_little_is_told(folders, toy, tmp_path, random, capsys):
+    for label in ("cat", "dog"):
+        (tmp_path / "sorted" / label).mkdir(parents=True)
+        for number in range(10):
+            pixels = random.integers(0, 256, (5, 6, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "sorted" / label / f"{number}.png")
+    assert command.main([str(tmp_path / "sorted"), folders[1], "--scores=inception_score, fid"]) == 0
+    error = capsys.readouterr().err
+    assert "note: sorted is 6x5 and real is 4x4" in error
+    assert "note: sorted is read folder by folder" in error
+    assert "note: an Inception score of only 2 images a split for 10 classes" in error
+
+
 def test_json_holds_the_same_numbers(folders, toy, capsys):
     assert command.main([*folders, "--scores=kid,density_coverage", "--kid_subset_size=9", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
@@ -103,6 +116,7 @@ def test_without_weights_it_says_how_to_fetch_them(folders, capsys):
         (["{0}", "{1}", "--scores=fid,isc"], "unknown score 'isc'"),
         (["{0}", "--scores=fid"], "fid compare two sets"),
         (["{0}", "{1}", "--level=123"], "has no features '123'"),
+        (["", "{1}"], "an empty name for images"),
         (["{0}", "{1}", "--inception_score_protocol=openai-is"], "defined for 50,000 images, here are 40"),
     ],
 )

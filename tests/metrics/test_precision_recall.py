@@ -84,6 +84,19 @@ def test_identical_sets_and_copies(two_sets):
     assert precision_recall(mixed, copies, 3)["precision"].value == pytest.approx(0.25)
 
 
+def test_a_large_common_mean_costs_no_digits(two_sets):
+    """Features are centred before their norms are taken: those of 1e6 would round the distances to 1e5."""
+    shifted = [features.astype(np.float64) + 1e6 for features in two_sets]
+    assert all_scores(shifted[0], shifted[1], 3) == pytest.approx(definition(*shifted, 3), rel=1e-12)
+
+
+def test_distances_that_are_rounding_are_zero(random):
+    """A copy lies at distance zero from itself, whatever rounding makes of that; balls of radius zero hold it."""
+    real = np.repeat(random.normal(size=(50, 2048)).astype(np.float32) * 30, 4, axis=0)
+    scores = precision_recall(real[::4] + 0, real, 3)
+    assert scores["precision"].value == 1
+
+
 @pytest.mark.parametrize(
     ("generated", "real", "message"),
     [

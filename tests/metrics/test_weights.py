@@ -14,7 +14,7 @@ def arrays(random) -> dict[str, np.ndarray]:
 
 def test_saved_weights_come_back_with_the_digest_of_their_source(arrays, tmp_path):
     path = tmp_path / "folder" / "weights.safetensors"
-    weights.save({name: array.T.T for name, array in arrays.items()}, path, "6726825dffff")
+    weights.save({name: array.T.T for name, array in arrays.items()}, path, weights.SOURCE_SHA256)
     loaded = weights.load(path)
     assert (loaded.name, loaded.digest) == ("inception-2015-12-05", "6726825d")
     assert loaded.arrays.keys() == arrays.keys()
@@ -61,3 +61,10 @@ def test_other_files_say_what_to_do(tmp_path, arrays):
             np.savez(tmp_path / name, arr_0=np.zeros(3))
         with pytest.raises(UserError, match=message):
             weights.load(tmp_path / name)
+
+
+def test_only_the_published_weights_carry_the_name(arrays, tmp_path):
+    for digest, name in ((weights.SOURCE_SHA256, weights.NAME), ("ab" * 32, f"{weights.NAME} with other weights")):
+        whole = {**arrays, "softmax/kernel": np.zeros((2, 3), np.float32)}
+        weights.save(whole, tmp_path / "some.safetensors", digest)
+        assert weights.load(tmp_path / "some.safetensors").name == name
