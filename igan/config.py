@@ -48,6 +48,7 @@ def default(networks: str = "fully_connected") -> Config:
     config.data.image_size = 0  # Side in pixels, for folders and streams; 0: as they are, all of one size.
     config.data.crop = "none"  # Of images of other sizes: "center"; "random" (streams only); "none": they are refused.
     config.data.corrupt = "error"  # An image that cannot be read: "error", or "skip" with a warning.
+    config.data.fingerprint = ""  # Of the data, which a run refuses to change; "": of those that it begins with.
     config.data.stream = False  # Read images as they are needed instead of keeping all of them in memory.
 
     config.networks = ConfigDict(models.defaults(networks))
@@ -109,6 +110,12 @@ def validate(config: Config) -> None:
     for field in ("labels_per_class", "devices", "steps_per_chunk"):
         _at_least(config, 0, field)
     _at_least(config, 2, "checkpoint.keep")
+    _require(
+        config,
+        "evaluation.scores",
+        "names in brackets, like ('fid','kid')",
+        lambda names: isinstance(names, tuple | list) and all(isinstance(name, str) for name in names),
+    )
     _require(config, "average_rate", "a number in (0, 1]", lambda rate: 0 < rate <= 1)
     for player in ("discriminator", "generator"):
         _at_least(config, 1, f"{player}.steps")

@@ -20,7 +20,7 @@ from typing import Any
 from igan import cache, experiment, scoring, workdir
 from igan.checkpoint import Checkpoints
 from igan.config import Config
-from igan.errors import UserError, exit_code
+from igan.errors import RunError, UserError, exit_code
 from igan.experiment import Experiment
 from igan.metrics.compute import notes
 from igan.metrics.score import Score
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluates, prints, and adds scores to the summary they belong to."""
-    directory = Path(options.workdir)
+    directory = Path(options.workdir).expanduser()
     config = settle(options, directory)
     built = experiment.reopen(config)
     scorer = scoring.make(config, built) if config.evaluation.scores else None
@@ -49,11 +49,12 @@ def run(options: argparse.Namespace) -> None:
     if scorer:
         with notes(lambda note: print(note, file=sys.stderr)):
             result["scores"] = scorer(state, lambda: False)
-        add_to_summary(directory, step, result["scores"])
     if options.json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
     else:
         show(result)
+    if scorer:
+        add_to_summary(directory, step, result["scores"])
 
 
 def settle(options: argparse.Namespace, directory: Path) -> Config:
@@ -100,8 +101,12 @@ def add_to_summary(directory: Path, step: int, scores: scoring.Scores) -> None:
         print(f"note: not written down: {path} tells of update {reached:,}, not {step:,}", file=sys.stderr)
         return
     earlier = summary.get("scores", {}) if summary.get("scores_step") == step else {}
-    workdir.write(path, summary | {"scores": earlier | scores, "scores_step": step})
-    print(f"added to {path}", file=sys.stderr)
+    try:
+        workdir.write(path, summary | {"scores": earlier | scores, "scores_step": step})
+    except RunError as error:  # Of somebody else's run, perhaps.
+        print(f"note: not written down: {error}", file=sys.stderr)
+    else:
+        print(f"added to {path}", file=sys.stderr)
 
 
 def show(result: dict[str, Any]) -> None:

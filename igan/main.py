@@ -15,6 +15,7 @@ Tables and plots over runs: python -m igan.report --help. Exit codes: 0 finished
 failed; 2 the command is wrong.
 """
 
+import contextlib
 import itertools
 import os
 import re
@@ -30,7 +31,7 @@ from absl import app, flags, logging
 from flax.traverse_util import flatten_dict
 from ml_collections import config_flags
 
-from igan import cache, experiment, hosts, summary, train, workdir
+from igan import cache, experiment, hosts, scoring, summary, train, workdir
 from igan.config import Config, default
 from igan.errors import UserError, did_you_mean, exit_code, suggestion, tell
 
@@ -141,15 +142,29 @@ def run(config: Config) -> None:
 
 def directory(config: Config) -> Path:
     """Returns the work directory: the one asked for, or a new one named after the experiment and the time."""
-    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    return Path(WORKDIR.value or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if WORKDIR.value:
+        return Path(WORKDIR.value).expanduser()
+    return new_directory(Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem)
+
+
+def new_directory(name: str) -> Path:
+    """Makes a directory in runs/ that no other run has, even one that began in the same second, and returns it."""
+    path = first = Path(f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    number = 1
+    while path.exists():
+        number += 1
+        path = first.with_name(f"{first.name}-{number}")
+    with contextlib.suppress(OSError):  # The run says why it cannot write there.
+        path.mkdir(parents=True)
+    return path
 
 
 def describe(config: Config) -> None:
     """Prints what would run."""
     if WORKDIR.value:
-        config = workdir.settle(config, Path(WORKDIR.value))
+        config = workdir.settle(config, Path(WORKDIR.value).expanduser())
     built = experiment.build(config)
+    scoring.check(config, built)
     networks = built.networks
     latents = networks.sample_latents(jax.random.key(0), built.plan.initial_images)
     print(f"{config}\n{networks.generator.describe(latents)}")

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Draws the images and writes them."""
-    directory = Path(options.workdir)
+    directory = Path(options.workdir).expanduser()
     output = Path(options.output or directory / "samples.png")
     if not (output.suffix in (".png", ".npz") or is_folder(output)):
         raise UserError(f"--output={output} is neither a .png nor an .npz file, nor a folder")

@@ -3,7 +3,7 @@
 import concurrent.futures
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,17 +39,20 @@ class StoppedError(Exception):
 Scorer = Callable[[GameState, Callable[[], bool]], Scores]
 
 
-def make(config: Config, built: Experiment) -> Scorer:
-    """Returns what computes the scores of `config.evaluation` for a state of an experiment.
+class Asked(NamedTuple):
+    """What `config.evaluation` asks for, understood and possible."""
 
-    Image i is a pure function of the seed and of i, whatever the update: curves are not shaken by other latents.
+    by_features: list[str]  # The scores of Inception features,
+    network: FeatureNetwork | None  # what they are computed with,
+    settings: compute.Settings  # and how.
+    by_judge: bool  # Whether there is the classifier score.
 
-    Raises UserError for what can be known before any image is looked at: an unknown score, weights that are not there,
-    too few images for a protocol.
 
-    >>> score = make(config, built)  # doctest: +SKIP
-    >>> score(state, lambda: False)["fid"]  # doctest: +SKIP
-    {'value': [41.2], 'std': None, 'protocol': '50,000 against 50,000 images, ...'}
+def check(config: Config, built: Experiment) -> Asked:
+    """Returns the scores that a config asks for. Looks at no image and trains nothing.
+
+    Raises UserError for an unknown score, weights that are not there, too few images for a protocol, a stream where
+    there must be images in memory, or several hosts.
     """
     asked = config.evaluation
     if jax.process_count() > 1:
@@ -60,31 +63,50 @@ def make(config: Config, built: Experiment) -> Scorer:
     for name in names:
         if name not in KNOWN:
             raise UserError(f"unknown score '{name}' in evaluation.scores.{did_you_mean(name, KNOWN)}")
-    by_features = [name for name in names if name != CLASSIFIER_SCORE]
-    stopping: Callable[[], bool] = lambda: False  # noqa: E731 (each scoring has its own)
-
-    def check() -> None:
-        if stopping():
-            raise StoppedError
-
-    reference = _stoppable(reference_images(config, built, check), check)
+    by_features, by_judge = [name for name in names if name != CLASSIFIER_SCORE], CLASSIFIER_SCORE in names
     network, settings = None, compute.Settings()
     if by_features:
         network = inception.network(weights.load(asked.inception_weights or None))._replace(devices=built.devices)
-        settings = compute.complete(by_features, asked.images, reference.count, network, settings)
+        settings = compute.complete(by_features, asked.images, reference_count(config, built), network, settings)
     computed = [compute.full_name(each, settings.level) for name in by_features for each in PAIRS.get(name, (name,))]
-    computed += [CLASSIFIER_SCORE] if CLASSIFIER_SCORE in names else []
+    computed += [CLASSIFIER_SCORE] * by_judge
     if computed:
         best_by(config, computed)
-    judge = _judge(built) if CLASSIFIER_SCORE in names else None
-    draw = make_draw(built)
+    if by_judge and not isinstance(built.dataset, data.Dataset):
+        raise UserError(
+            "the classifier score is for data in memory: leave classifier_score out, or --config.data.stream=False"
+        )
+    return Asked(by_features, network, settings, by_judge)
+
+
+def make(config: Config, built: Experiment) -> Scorer:
+    """Returns what computes the scores of `config.evaluation` for a state of an experiment.
+
+    Image i is a pure function of the seed and of i, whatever the update: curves are not shaken by other latents.
+
+    Raises UserError as `check`, and for data that no classifier can be trained on.
+
+    >>> score = make(config, built)  # doctest: +SKIP
+    >>> score(state, lambda: False)["fid"]  # doctest: +SKIP
+    {'value': [41.2], 'std': None, 'protocol': '50,000 against 50,000 images, ...'}
+    """
+    by_features, network, settings, by_judge = check(config, built)
+    judge = _judge(built) if by_judge else None
+    draw, count = make_draw(built), config.evaluation.images
+    stopping: Callable[[], bool] = lambda: False  # noqa: E731 (each scoring has its own)
+
+    def check_stop() -> None:
+        if stopping():
+            raise StoppedError
+
+    reference = _stoppable(reference_images(config, built, check_stop), check_stop)
 
     def score(state: GameState, is_stopping: Callable[[], bool]) -> Scores:
         nonlocal stopping
         stopping = is_stopping
         results: list[Mapping[str, Score]] = []
         for replica in range(built.plan.replicas):
-            generated = _stoppable(draw(state, replica, asked.images), check)
+            generated = _stoppable(draw(state, replica, count), check_stop)
             found: dict[str, Score] = {}
             if network:
                 found |= compute.compute(by_features, generated, reference, network, settings)
@@ -96,14 +118,13 @@ def make(config: Config, built: Experiment) -> Scorer:
     return score
 
 
-def reference_images(config: Config, built: Experiment, check: Callable[[], object] = lambda: None) -> Images:
+def reference_images(config: Config, built: Experiment, check_stop: Callable[[], object] = lambda: None) -> Images:
     """Returns the real images that generated ones are compared with: training images, or so many drawn from them.
 
-    Those of a stream are read as it reads them, resized and cropped in the middle. `check` is called before each of
-    its batches, also where only their hash is wanted, and may raise.
+    Those of a stream are read as it reads them, resized and cropped in the middle. `check_stop` is called before each
+    of its batches, also where only their hash is wanted, and may raise.
     """
-    dataset, most = built.dataset, config.evaluation.reference_images
-    count = min(most or built.training_images, built.training_images)
+    dataset, count = built.dataset, reference_count(config, built)
     name = f"{dataset.name} train"
     chosen = np.arange(built.training_images)
     if count < built.training_images:
@@ -120,11 +141,16 @@ def reference_images(config: Config, built: Experiment, check: Callable[[], obje
         return fixed.example(int(index), np.random.default_rng(0))[0]
 
     def read(start: int, stop: int) -> np.ndarray:
-        check()
+        check_stop()
         with concurrent.futures.ThreadPoolExecutor(images.DECODE_THREADS) as pool:
             return np.stack(list(pool.map(decode, chosen[start:stop])))
 
     return images.from_function(name, count, read)
+
+
+def reference_count(config: Config, built: Experiment) -> int:
+    """Returns how many real images generated ones are compared with."""
+    return min(config.evaluation.reference_images or built.training_images, built.training_images)
 
 
 def best_by(config: Config, names: Iterable[str]) -> str:
@@ -143,10 +169,7 @@ def best_by(config: Config, names: Iterable[str]) -> str:
 
 def _judge(built: Experiment) -> FeatureNetwork:
     dataset = built.dataset
-    if not isinstance(dataset, data.Dataset):
-        raise UserError(
-            "the classifier score is for data in memory: leave classifier_score out, or --config.data.stream=False"
-        )
+    assert isinstance(dataset, data.Dataset)  # As checked.
     judge = image_classifier.load(dataset.name, dataset.train_images, dataset.train_labels)
     return judge._replace(devices=built.devices)
 
@@ -189,9 +212,9 @@ def make_draw(built: Experiment) -> Callable[[GameState, int, int], Images]:
     return generated
 
 
-def _stoppable(source: Images, check: Callable[[], object]) -> Images:
+def _stoppable(source: Images, check_stop: Callable[[], object]) -> Images:
     def read(start: int, stop: int) -> np.ndarray:
-        check()
+        check_stop()
         return source.read(start, stop)
 
     return source._replace(read=read)

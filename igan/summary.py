@@ -81,6 +81,10 @@ def finish(
             f"test errors of {built.test_examples:,} (averaged parameters): {summary['test_errors']};"
             f" raw: {summary['test_errors_raw']}; best: {summary['best_test_errors']}"
         )
+        if config.replicas > 1:
+            errors = summary["test_errors"]
+            spread = f"{statistics.fmean(errors):.1f} ± {statistics.stdev(errors):.1f}"
+            print(f"mean ± sample std of {config.replicas} replicas: {spread}; ensemble: {summary['ensemble_errors']}")
     if scores:
         print(f"scores at update {summary['scores_step']:,}: {describe_scores(summary['scores'])}")
     ending = "finished" if summary["finished"] else f"stopped by {stopped_by} at update {step:,} and saved; go on with"

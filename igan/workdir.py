@@ -4,12 +4,14 @@ import copy
 import importlib.metadata
 import json
 import platform
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 import igan
+from igan import lock
 from igan.config import Config, changed, default
 from igan.errors import RunError, UserError
 
@@ -25,10 +27,19 @@ def settle(config: Config, workdir: Path) -> Config:
     """
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file, expected a directory: choose another --workdir")
-    path = workdir / "config.json"
+    path, saved = workdir / "config.json", has_checkpoint(workdir)
     if not path.exists():
+        if saved:
+            raise UserError(f"{workdir} holds checkpoints but no {path.name}: restore it, or choose another --workdir")
         return config
+    if not saved and (done := summary(workdir).get("steps")):
+        raise UserError(
+            f"{workdir} has no checkpoint left of its {done:,} updates: restore the folder checkpoints, or choose"
+            " another --workdir"
+        )
     config, before = copy.deepcopy(config), _read_config(path)
+    if config.data.fingerprint == "":
+        config.data.fingerprint = before["data"]["fingerprint"]
     if config.data.source == "auto":
         config.data.source = before["data"]["source"]
     differences = changed(before, plain(config))
@@ -54,11 +65,13 @@ def load(workdir: Path) -> Config:
     path = workdir / "config.json"
     if not path.is_file():
         raise UserError(f"{workdir} holds no run (there is no {path.name}): give a --workdir of igan.main")
-    config: Config = ConfigDict(_read_config(path))
-    for section, fields in default().items():
-        if isinstance(fields, ConfigDict) and section not in ("networks", "techniques"):
-            config[section] = ConfigDict({**fields, **config.get(section, {})})
-    return config
+    return ConfigDict(_read_config(path))
+
+
+def has_checkpoint(workdir: Path) -> bool:
+    """Returns whether there is a folder of a checkpoint, whole or not."""
+    folder = workdir / "checkpoints"
+    return folder.is_dir() and any(each.name.isdigit() for each in folder.iterdir())
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -67,7 +80,13 @@ def _read_config(path: Path) -> dict[str, Any]:
         config["data"]["source"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path} is not the config of a run: choose another --workdir, or remove that file") from error
-    return config
+    return _completed(config, plain(default()) | {"networks": {}})
+
+
+def _completed(found: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Returns a config with the defaults of fields, sections and techniques that are younger than it."""
+    sections = {name for name in found.keys() & defaults.keys() if isinstance(found[name], dict) and defaults[name]}
+    return defaults | found | {name: _completed(found[name], defaults[name]) for name in sections}
 
 
 def plain(config: Config) -> dict[str, Any]:
@@ -89,18 +108,16 @@ def write(path: Path, content: dict[str, Any]) -> None:
         raise RunError(f"could not write {path}: {error.strerror}; what is on disk stays valid") from error
 
 
-def create(workdir: Path) -> None:
-    """Creates a work directory.
+def held(workdir: Path) -> AbstractContextManager[int]:
+    """Returns what creates a work directory and keeps other runs out of it as long as it is entered.
 
-    Raises UserError if it cannot be created or written to.
+    Raises UserError if it cannot be created or written to, or another run is at work there.
+
+    >>> with held(Path("runs/mnist")):  # doctest: +SKIP
+    ...     pass
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        probe = workdir / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"cannot write to {workdir}: {error.strerror}; choose another --workdir") from error
+    busy = f"process {{process}} is training in {workdir}: wait for it, stop it, or choose another --workdir"
+    return lock.held(workdir / ".lock", busy)
 
 
 def summary(workdir: Path) -> dict[str, Any]:

@@ -16,14 +16,12 @@ Exit codes: 0 all finished, 1 some not, 2 the command is wrong, 128 + signal sto
 
 import argparse
 import contextlib
-import fcntl
 import itertools
-import os
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,6 +30,7 @@ from plan import Axis, Member, has_trained, is_finished, members, split
 from progress import Status, View
 from slurm import Cluster
 
+from igan import lock
 from igan.errors import UserError, did_you_mean, tell
 
 PASSED_ON = ("--compilation_cache",)  # Flags of igan.main besides --config.FIELD.
@@ -181,33 +180,17 @@ def _seeds(options: argparse.Namespace, settings: dict[str, str]) -> Axis:
     return Axis("--config.seed", seeds, "seed")
 
 
-@contextlib.contextmanager
-def locked(workdir: Path) -> Iterator[int]:
-    """Holds the sweep's lock, and yields its file descriptor, for the runs to inherit.
+def locked(workdir: Path) -> contextlib.AbstractContextManager[int]:
+    """Returns the sweep's lock, to be held as long as it lives, as its file descriptor, which the runs inherit.
 
     They hold it as long as they live, so that a launcher that was killed is not followed by one that trains the same
     runs beside them. Raises UserError if another sweep holds it or the directory cannot be written.
     """
-    try:
-        (workdir / "logs").mkdir(parents=True, exist_ok=True)
-        file = (workdir / "logs" / "lock").open("a+")
-    except OSError as error:
-        raise UserError(f"cannot write to {workdir}: {error.strerror}; choose another --workdir") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise UserError(
-                f"a sweep in {workdir}, or a run that it left behind, is still at work (started by process"
-                f" {file.read().strip()}): wait for it, or stop it"
-            ) from None
-        except OSError:
-            pass  # A network file system without locks.
-        file.truncate(0)
-        file.write(f"{os.getpid()}")
-        file.flush()
-        yield file.fileno()
+    return lock.held(
+        workdir / "logs" / "lock",
+        f"a sweep in {workdir}, or a run that it left behind, is still at work (started by process {{process}}): wait"
+        " for it, or stop it",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

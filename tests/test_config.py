@@ -82,14 +82,15 @@ VALUES: dict[str, tuple] = {
     "data.name": ("mnist", "", "minst", "../mnist", "a b"),
     "data.source": ("embedded", "", "tdfs"),
     "data.dir": ("", "/nowhere", "gs://bucket"),
-    "networks.name": ("fully_connected", "", "fully_conected", "functional"),
+    "data.fingerprint": ("", "0123456789abcdef"),
+    "networks.name": ("fully_connected", "", "fully_conected", "functional", "convolutional", "imagenet"),
     "networks.latent_size": (0, -1, 1, 10**20),
     "networks.generator_layers": WIDTHS,
     "networks.discriminator_layers": WIDTHS,
     "networks.input_noise": FRACTIONS,
     "networks.hidden_noise": FRACTIONS,
     "evaluation.interval": NUMBERS,
-    "evaluation.scores": ((), ("fid",), ("fdi",)),
+    "evaluation.scores": ((), ("fid",), ("fdi",), 5, "fid", (5,)),
     "evaluation.scores_interval": NUMBERS,
     "evaluation.images": (0, -1, 1, 3, 10**20),
     "evaluation.reference_images": (0, -1, 1, 3, 10**20),
@@ -124,6 +125,8 @@ for name in technique.known():
             VALUES[f"techniques.{name}.enabled"] = (False, True)
         elif field.endswith("_weight"):
             VALUES[f"techniques.{name}.{field}"] = (0.0, -1.0, 1e30, 1e300, float("nan"))
+        else:  # Of a technique that is not igan's own.
+            VALUES.setdefault(f"techniques.{name}.{field}", (technique.defaults(name)[field],))
 
 
 def fields(config: ConfigDict, prefix: str = "") -> list[str]:

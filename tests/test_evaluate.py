@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from igan import evaluate, scoring, train
 from igan.checkpoint import Checkpoints
-from igan.errors import UserError
+from igan.errors import RunError, UserError
 from igan.metrics.classifier_score import from_function
 from igan.reporting.runs import read_run
 
@@ -100,6 +100,20 @@ def test_a_run_of_many_devices_can_be_looked_at_on_few(config, tmp_path, capsys)
     capsys.readouterr()
     assert evaluate.main([f"--workdir={folder}", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["test_errors"] == summary["test_errors"]
+
+
+def test_scores_are_printed_where_they_cannot_be_written_down(config, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "run"
+    train.run(config, folder)
+    capsys.readouterr()
+
+    def refuse(path, content):
+        raise RunError(f"could not write {path}: Permission denied")
+
+    monkeypatch.setattr(evaluate.workdir, "write", refuse)
+    assert evaluate.main([f"--workdir={folder}"]) == 0
+    out, error = capsys.readouterr()
+    assert "classifier_score: " in out and "note: not written down: could not write" in error
 
 
 def test_the_best_checkpoint_is_kept(config, tmp_path, monkeypatch, capsys):

@@ -115,6 +115,15 @@ BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
         ["the config has no field 'techniques.zzz.enabled'"],
     ),
     "a field of a number": ([EXPERIMENT, "--config.seed.x=1"], ["no field 'seed.x'. Did you mean 'seed'"]),
+    "networks of another experiment": (
+        [EXPERIMENT, *SMALL, "--config.networks.name=convolutional"],
+        ["'convolutional' have no 'discriminator_layers'", "another experiment"],
+    ),
+    "a number for scores": ([EXPERIMENT, *SMALL, "--config.evaluation.scores=5"], ["scores", "('fid','kid')"]),
+    "an unknown score in a dry run": (
+        [EXPERIMENT, *SMALL, "--config.evaluation.scores=fidd", "--dry_run"],
+        ["Did you mean 'fid'"],
+    ),
     "a part of a field": (
         [EXPERIMENT, "--config.networks.generator_layers[0]=7"],
         ["'networks.generator_layers[0]'", "--config.networks.generator_layers=VALUE"],
@@ -179,6 +188,15 @@ def test_bad_input_is_one_line_and_writes_nothing(command: Command, tmp_path: Pa
     refused(command(*arguments, *([] if any("workdir" in each for each in arguments) else ["--workdir=run"])), *words)
     assert left_behind(tmp_path) in ([], ["run"])
     assert not (tmp_path / "run" / "config.json").exists()  # Or the corrected command would be refused.
+
+
+def test_runs_of_the_same_second_have_directories_of_their_own(tmp_path: Path, monkeypatch) -> None:
+    from igan import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(main.time, "strftime", lambda form: "20260102-030405")
+    paths = [str(main.new_directory("mnist")) for _ in range(3)]
+    assert paths == [f"runs/mnist-20260102-030405{suffix}" for suffix in ("", "-2", "-3")]
 
 
 def test_replicas_that_cannot_be_dealt_out(command: Command) -> None:

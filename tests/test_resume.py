@@ -74,6 +74,11 @@ def last_step(folder: Path) -> int:
     return json.loads(lines[-2])["step"] if len(lines) > 1 else -1
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    """All files of a run but its lock, which holds the number of the last process."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
 def arrays(folder: Path) -> list[np.ndarray]:
     step, found = newest(folder)
     assert step == UPDATES
@@ -227,11 +232,11 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_after_room_is_made(
 
 def test_another_config_is_refused_with_the_fields(stopped: Path, tmp_path: Path) -> None:
     folder = copied(stopped, tmp_path)
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    before = contents(folder)
     _, error = finish(start(folder, "--config.seed=2", "--config.generator.learning_rate=0.1"), code=2)
     assert len(error.splitlines()) == 1 and error.startswith("error: ")
     assert "seed: was 1, now 2" in error and "generator.learning_rate: was 0.003, now 0.1" in error
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert contents(folder) == before
 
 
 def test_what_may_change_does_not_change_what_is_computed(uninterrupted: Path, stopped: Path, tmp_path: Path) -> None:

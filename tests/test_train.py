@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue] - generated
 
-from igan import experiment, train, workdir
+from igan import experiment, finite, session, train, workdir
 from igan.checkpoint import Checkpoints
-from igan.errors import RunError
+from igan.errors import RunError, UserError
 from tests.conftest import small_game
 
 TEST_EXAMPLES, UPDATES = 1_000, 250
@@ -111,7 +112,9 @@ def test_pictures_and_tensorboard_events_are_there(finished) -> None:
 
 def test_the_config_that_ran_is_there(finished) -> None:
     folder, _ = finished
-    assert json.loads((folder / "config.json").read_text()) == workdir.plain(game())
+    expected = game()
+    expected.data.fingerprint = experiment.build(expected).dataset.fingerprint()
+    assert json.loads((folder / "config.json").read_text()) == workdir.plain(expected)
 
 
 def test_the_last_checkpoint_is_the_game_that_was_tested(finished) -> None:
@@ -224,20 +227,89 @@ def test_a_learning_rate_that_is_far_too_large_is_named(quick_compilation, tmp_p
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_check_finite_names_the_quantity_the_updates_and_the_replicas(bad: float) -> None:
     values = np.zeros((3, 10), np.float32)
-    train.check_finite({"fine": values}, 40, [])
+    finite.check_finite({"fine": values}, 40, [])
     spoiled = values.copy()
     spoiled[1, 4], spoiled[2, 6] = bad, bad
     with pytest.raises(RunError, match=r"'d/x' is not finite at updates 35 to 37 \(replicas \[1, 2\]\).* update 20\."):
-        train.check_finite({"fine": values, "d/x": spoiled}, 40, [10, 20])
+        finite.check_finite({"fine": values, "d/x": spoiled}, 40, [10, 20])
 
 
 def test_parameters_that_are_not_finite_are_not_saved() -> None:
-    assert train.all_finite({"a": jnp.ones(3), "b": jnp.zeros((2, 2))})
-    assert not train.all_finite({"a": jnp.ones(3), "b": jnp.array([0.0, jnp.nan])})
-    assert not train.all_finite({"a": jnp.array([jnp.inf]), "b": jnp.zeros(1)})
+    assert finite.all_finite({"a": jnp.ones(3), "b": jnp.zeros((2, 2))})
+    assert not finite.all_finite({"a": jnp.ones(3), "b": jnp.array([0.0, jnp.nan])})
+    assert not finite.all_finite({"a": jnp.array([jnp.inf]), "b": jnp.zeros(1)})
 
 
 @pytest.mark.parametrize("replicas, count", [(1, 1), (1, 2), (1, 3), (1, 100), (2, 1), (3, 7), (10, 100), (10, 1)])
 def test_a_grid_of_any_number_of_samples(replicas: int, count: int) -> None:
-    picture = train.grid(np.zeros((replicas, count, 4, 4, 1), np.float32), (0.0, 1.0))
+    picture = session.grid(np.zeros((replicas, count, 4, 4, 1), np.float32), (0.0, 1.0))
     assert picture.dtype == np.uint8 and picture.shape[0] >= 4 * replicas * (count == 1)
+
+
+def test_fewer_epochs_than_are_done_are_evaluated_where_the_run_ended(tmp_path: Path) -> None:
+    config = game()
+    config.epochs, config.evaluation.interval = 2, 400  # Nothing is evaluated between 400 and 500.
+    train.run(config, tmp_path)
+    lines = [line for line in workdir.metrics(tmp_path) if line["step"] < 400 or "test_errors" not in line]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    whole = json.loads((tmp_path / "summary.json").read_text())
+    config.epochs = 1
+    summary = train.run(config, tmp_path)
+    assert summary["steps"] == 500 and summary["test_errors"] == whole["test_errors"]
+    before = (tmp_path / "metrics.jsonl").read_text()
+    assert train.run(config, tmp_path)["test_errors"] == whole["test_errors"]
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+def test_more_epochs_are_evaluated_at_the_same_updates_as_ever(tmp_path: Path) -> None:
+    config = game()
+    config.batch_size, config.steps_per_chunk, config.evaluation.interval = 400, 4, 8  # 10 updates an epoch.
+    for config.epochs in (1, 3):
+        train.run(config, tmp_path)
+    evaluated = [line["step"] for line in workdir.metrics(tmp_path) if "test_errors" in line]
+    assert evaluated == [0, 8, 10, 16, 24, 30]
+
+
+def test_an_optimiser_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
+    config = game()
+    config.techniques.minimax.discriminator_weight = 1e25  # Adam divides it out of the parameters; its square is not.
+    with pytest.raises(RunError, match=r"the state of the discriminator's optimiser, .* not finite after update"):
+        train.run(config, tmp_path)
+
+
+def test_a_run_goes_on_with_the_data_that_it_began_with_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = game()
+    config.batch_size = 400
+    train.run(config, tmp_path)
+    recorded = workdir.load(tmp_path).data.fingerprint
+    assert re.fullmatch("[0-9a-f]{16}", recorded)
+    load = experiment.data.load
+
+    def other(*arguments: Any) -> Any:
+        dataset = load(*arguments)
+        labels = dataset.train_labels.copy()
+        labels[[0, -1]] = labels[[-1, 0]]
+        return dataset._replace(train_labels=labels)
+
+    monkeypatch.setattr(experiment.data, "load", other)
+    with pytest.raises(UserError, match="the data of mnist5k are not those that this run began with"):
+        train.run(config, tmp_path)
+    assert workdir.load(tmp_path).data.fingerprint == recorded
+
+
+def test_several_replicas_end_with_their_mean_and_their_ensemble(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = game()
+    config.replicas, config.batch_size = 3, 400
+    summary = train.run(config, tmp_path)
+    errors = np.array(summary["test_errors"])
+    expected = f"of 3 replicas: {errors.mean():.1f} ± {errors.std(ddof=1):.1f}; ensemble: {summary['ensemble_errors']}"
+    assert expected in capsys.readouterr().out
+
+
+def test_too_little_memory_is_told_and_other_failures_are_not_hidden() -> None:
+    with pytest.raises(RunError, match=r"not enough memory: use a smaller --config\.batch_size"), train.device_errors():
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 160000000000 bytes.")
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), train.device_errors():
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")

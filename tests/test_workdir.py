@@ -1,6 +1,7 @@
 """The small files of a work directory."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -77,12 +78,56 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_directory_is_made_and_probed(tmp_path: Path) -> None:
-    workdir.create(tmp_path / "a" / "b")
-    assert list((tmp_path / "a" / "b").iterdir()) == []
+    with workdir.held(tmp_path / "a" / "b"):
+        assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == [".lock"]
     (tmp_path / "file").touch()
     for impossible in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300)):
-        with pytest.raises(UserError, match="--workdir"):
-            workdir.create(impossible)
+        with pytest.raises(UserError, match="--workdir"), workdir.held(impossible):
+            pass
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    with workdir.held(tmp_path):
+        message = f"process {os.getpid()} is training in {tmp_path}: wait for it, stop it, or choose another --workdir"
+        with pytest.raises(UserError, match=message), workdir.held(tmp_path):
+            pass
+    with workdir.held(tmp_path):
+        pass
+
+
+def test_what_is_younger_than_a_run_has_its_default(tmp_path: Path) -> None:
+    """A field, a section's field and a technique that were not there yet: it goes on, and can be looked at."""
+    before = workdir.plain(default())
+    del before["deterministic"], before["data"]["fingerprint"], before["techniques"]["label_smoothing"]
+    del before["techniques"]["feature_matching"]["distance"]
+    workdir.write(tmp_path / "config.json", before)
+    assert workdir.settle(default(), tmp_path) == default()
+    assert workdir.plain(workdir.load(tmp_path)) == workdir.plain(default())
+    other = default()
+    other.deterministic = True
+    with pytest.raises(UserError, match="deterministic: was False, now True"):
+        workdir.settle(other, tmp_path)
+
+
+def test_a_learning_rate_that_falls_keeps_its_epochs(tmp_path: Path) -> None:
+    config = default()
+    config.generator.constant_share = 0.5
+    workdir.write(tmp_path / "config.json", workdir.plain(config))
+    config.epochs = 7
+    with pytest.raises(UserError, match="epochs: was 300, now 7, which the learning rate follows"):
+        workdir.settle(config, tmp_path)
+
+
+def test_half_of_a_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / "200").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"holds checkpoints but no config\.json: restore it"):
+        workdir.settle(default(), tmp_path)
+    workdir.write(tmp_path / "config.json", workdir.plain(default()))
+    workdir.write(tmp_path / "summary.json", {"steps": 1200})
+    workdir.settle(default(), tmp_path)
+    (tmp_path / "checkpoints" / "200").rmdir()
+    with pytest.raises(UserError, match=r"has no checkpoint left of its 1,200 updates: restore the folder"):
+        workdir.settle(default(), tmp_path)
 
 
 def test_metrics_and_best(tmp_path: Path) -> None:

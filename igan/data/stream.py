@@ -26,6 +26,10 @@ class Stream(NamedTuple):
     notice: str | None  # one line for the reader when some images cannot be used
     example: Callable[[int, np.random.Generator], tuple[np.ndarray, np.int32]]  # image and label of one index
 
+    def fingerprint(self) -> str:
+        """Returns what is known of the images without reading them, as `Dataset.fingerprint` does of their content."""
+        return f"{self.size} images {self.image_shape} of {self.classes} classes"
+
     def batches(
         self, seed: int, name: str, batch_size: int, start: int, rows: range | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -12,7 +12,8 @@ class MinibatchDiscrimination(nn.Module):
 
     M_i = f(x_i) T with T of shape [A, kernels, dimensions], and o(x_i)_b = sum over j != i of exp(-|M_ib - M_jb|_1).
     As in the released code the directions of T are normalised, with a trained log-scale each, and o has a trained bias.
-    Initialised on the batch that `init` sees: the mean distance to the nearest other example is 1, and o has mean 0.
+    Initialised on the batch that `init` sees: o has mean 0, and the mean distance to the nearest other example is 1.
+    (In the released code it is 2, because that divides by half of the mean; the log-scales learn either.)
 
     Memory is O(n kernels dimensions + n^2 kernels), also for the gradient: the n^2 kernels dimensions differences are
     never held at once.

@@ -50,6 +50,13 @@ def load(
     settings = dict(config)
     name = settings.pop("name")
     module = _module(name)
+    known = defaults(name).keys() - {"name"}
+    for setting in settings:
+        if setting not in known:
+            raise UserError(
+                f"the networks '{name}' have no '{setting}': they are chosen by another experiment, not by a flag, or"
+                f" in Python by igan.config.default('{name}').{did_you_mean(setting, known)}"
+            )
     for place in layers:
         if place not in module.PLACES:
             raise UserError(

@@ -1,0 +1,157 @@
+"""One sitting of a run: what the device is asked about a state, and what is written down of it."""
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from igan import hosts, scoring, summary, workdir
+from igan.checkpoint import Checkpoints
+from igan.config import Config
+from igan.errors import RunError, UserError
+from igan.experiment import Experiment
+from igan.finite import all_finite, check_finite
+from igan.inference import TestErrors
+from igan.metrics.compute import notes
+from igan.reporting.ablation import direction
+from igan.reporting.grids import image_grid
+from igan.reporting.log import RunLog
+from igan.reporting.progress import RunProgress
+from igan.scoring import Scorer
+from igan.types import Array, GameState, Metrics
+
+
+class Chunk(NamedTuple):
+    """What the device was asked about the updates up to `step`; fetched while it computes the next chunk."""
+
+    step: int
+    metrics: Metrics | None = None  # Each [R, updates].
+    test_errors: TestErrors | None = None
+    samples: Array | None = None  # [R, count, height, width, channels]
+
+
+class Session(NamedTuple):
+    """One sitting of a run: from its start or a checkpoint to its end or a signal."""
+
+    config: Config
+    experiment: Experiment
+    directory: Path
+    log: RunLog
+    progress: RunProgress
+    checkpoints: Checkpoints
+    scorer: Scorer | None  # Where scores are asked for; then there is
+    best: Checkpoints | None  # the checkpoint with the best one, in a folder of its own.
+    clock_zero: float  # The time at which the run would have started, had it never been interrupted.
+
+
+def ask(session: Session, step: int, metrics: Metrics | None, state: GameState, evaluate: bool, sample: bool) -> Chunk:
+    """Asks the device for what is due at a step, without waiting for it."""
+    built = session.experiment
+    return Chunk(
+        step,
+        hosts.gather(metrics),
+        built.engine.test_errors(state) if evaluate and built.has_test_errors else None,
+        built.engine.sample(state, session.config.reporting.samples) if sample else None,
+    )
+
+
+def report(session: Session, chunk: Chunk) -> None:
+    """Fetches a chunk, which waits until it is computed, and writes it down.
+
+    Raises RunError if a metric is not finite.
+    """
+    built, step = session.experiment, chunk.step
+    epoch = {"epoch": round(step / built.updates_per_epoch, 4)}
+    message = f"epoch {epoch['epoch']:.1f}"
+    seconds = {"seconds": round(time.monotonic() - session.clock_zero, 3)}
+    if chunk.metrics:
+        metrics = jax.device_get(chunk.metrics)
+        means = {name: float(np.mean(values, dtype=np.float64)) for name, values in metrics.items()}
+        session.log.write(step, epoch | means | seconds)
+        check_finite(metrics, step, session.checkpoints.steps())
+    if chunk.test_errors:
+        errors, total = jax.device_get(chunk.test_errors), built.test_examples
+        values = {"test_errors": errors.averaged, "test_errors_raw": errors.raw, "ensemble_errors": errors.ensemble}
+        session.log.write(step, epoch | values | {"test_examples": total} | seconds)
+        message += f"  test errors {np.mean(errors.averaged):.0f} (raw {np.mean(errors.raw):.0f}) of {total:,}"
+    if chunk.samples is not None:
+        session.log.image(step, grid(jax.device_get(chunk.samples), built.networks.image_range))
+    session.progress.update(step, message)
+
+
+def is_evaluated(session: Session, step: int) -> bool:
+    """Returns whether the test errors of a step are written down."""
+    return any(line["step"] == step and "test_errors" in line for line in workdir.metrics(session.directory))
+
+
+def last_scored(session: Session) -> int:
+    """Returns the last update whose scores are written down; 0 without any."""
+    return max((line["step"] for line in workdir.metrics(session.directory) if "scores" in line), default=0)
+
+
+def scores_are_due(session: Session, step: int, scored: int) -> bool:
+    """Returns whether to score the state of a step, after those of the step `scored`."""
+    interval = session.config.evaluation.scores_interval
+    passed = step // interval > scored // interval or step >= session.experiment.total_updates
+    return session.scorer is not None and passed and step > scored
+
+
+def score(session: Session, step: int, state: GameState, stop: list[str]) -> None:
+    """Scores the averaged generators, writes that down, and keeps the state if it is the best so far.
+
+    What cannot be scored is told and costs nothing else. A signal ends the scoring; it is done when the run goes on.
+    """
+    if session.scorer is None or session.best is None:
+        return
+    with session.progress.paused():
+        try:
+            with notes(session.progress.note):
+                found = session.scorer(state, lambda: bool(stop))
+        except scoring.StoppedError:
+            return
+        except UserError as error:
+            session.progress.note(f"no scores at update {step:,}: {error}")
+            return
+    name = scoring.best_by(session.config, found)
+    sign = -1 if direction(name) == "↓" else 1
+    value, earlier = sign * statistics.fmean(found[name]["value"]), earlier_values(session, name, found)
+    is_best = all(value > sign * each for each in earlier)
+    line: dict[str, Any] = {"epoch": round(step / session.experiment.updates_per_epoch, 4)}
+    line |= {f"scores/{name}": each["value"] for name, each in found.items()}
+    line |= {"scores": found, "is_best": is_best, "seconds": round(time.monotonic() - session.clock_zero, 3)}
+    if is_best:
+        session.best.save(step, state)
+    session.log.write(step, line)
+    best = ", the best so far" if is_best else ""
+    session.progress.note(f"scores at update {step:,}{best}: {summary.describe_scores(found)}")
+
+
+def earlier_values(session: Session, name: str, found: scoring.Scores) -> list[float]:
+    """Returns the values that a score had before, by the same protocol: others cannot be compared."""
+    before = [line["scores"].get(name) for line in workdir.metrics(session.directory) if "scores" in line]
+    protocol = found[name]["protocol"]
+    return [statistics.fmean(each["value"]) for each in before if each and each["protocol"] == protocol]
+
+
+def grid(samples: np.ndarray, image_range: tuple[float, float]) -> np.ndarray:
+    """Returns one picture of all replicas' samples [R, count, height, width, channels], a block of rows each."""
+    replicas, count = samples.shape[:2]
+    columns = max(1, round(count**0.5))
+    rows = max(1, columns // replicas)
+    return image_grid(samples[:, : rows * columns].reshape(-1, *samples.shape[2:]), columns, image_range)
+
+
+def save(session: Session, step: int, state: GameState) -> None:
+    """Saves a checkpoint, unless the state is not finite: then RunError, and the last good one stays the newest."""
+    for name, player in (("discriminator", state.discriminator), ("generator", state.generator)):
+        if not all_finite(player.params):
+            raise RunError(f"the {name}'s parameters are not finite after update {step}; it was not saved")
+        if not all_finite(player):
+            raise RunError(
+                f"the state of the {name}'s optimiser, or its averages, are not finite after update {step}; it was not"
+                " saved. A smaller loss or learning rate may help"
+            )
+    session.checkpoints.save(step, state)
