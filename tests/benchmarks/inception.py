@@ -117,24 +117,29 @@ def compare_scores(folders: list[Path], path: Path, batch_size: int) -> None:
     """Prints the scores of two folders by both programs, and how far they are apart."""
     trunk = weights.load(path)
     samples, real = (images.from_folder(folder) for folder in folders)
-    settings = Settings(level="768", batch_size=batch_size)
-    ours = compute(["fid", "precision_recall"], samples, real, inception.network(trunk), settings)
+    subset = min(1000, min(samples.count, real.count) // 2)
+    settings = Settings(level="768", batch_size=batch_size, kid_subset_size=subset)
+    ours = compute(["fid", "kid", "precision_recall"], samples, real, inception.network(trunk), settings)
     network = torch_trunk(trunk)
     features = [torch_features(network, folder, batch_size) for folder in folders]
     statistics = [{"mu": np.mean(x, axis=0), "sigma": np.cov(x, rowvar=False)} for x in (f.numpy() for f in features)]
     theirs = torch_fidelity("metric_fid").fid_statistics_to_metric(*statistics, verbose=False)
+    kernel_distance = torch_fidelity("metric_kid").kid_features_to_metric(
+        *features, kid_subsets=settings.kid_subsets, kid_subset_size=subset, rng_seed=2020, verbose=False
+    )
     precision_recall = torch_fidelity("metric_prc")
     found = precision_recall.prc_features_to_metric(*features, prc_neighborhood=3, verbose=False)
     table = Table("score", "igan", "torch-fidelity", "relative difference")
     for name, value in (
         ("fid_768", theirs["frechet_inception_distance"]),
+        ("kid_768", kernel_distance["kernel_inception_distance_mean"]),
         ("precision_768", found["precision"]),
         ("recall_768", found["recall"]),
     ):
         difference = abs(ours[name].value - value) / abs(value)
         table.add_row(name, f"{ours[name].value:.8g}", f"{float(value):.8g}", f"{float(difference):.1e}")
     Console(width=100).print(table)
-    print(ours["fid_768"].protocol)
+    print(f"{ours['fid_768'].protocol}\n{ours['kid_768'].protocol}")
 
 
 def main() -> None:
