@@ -55,6 +55,11 @@ def build(config: Config) -> Experiment:
     )
     mesh = engine.make_mesh(plan, devices)
     dataset, resident, size = _load(config)
+    if config.data.fingerprint not in ("", dataset.fingerprint()):
+        raise UserError(
+            f"the data of {dataset.name} are not those that this run began with ({dataset.origin}): restore them, or"
+            " choose another --workdir"
+        )
     plan = plan._replace(initial_images=min(config.initial_images, size))
     updates_per_epoch, total_updates = _schedule(config, plan, dataset.name, size)
     height, width, channels = resident.images.shape[1:]

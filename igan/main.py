@@ -164,7 +164,8 @@ def describe(config: Config) -> None:
     if WORKDIR.value:
         config = workdir.settle(config, Path(WORKDIR.value).expanduser())
     built = experiment.build(config)
-    scoring.check(config, built)
+    if config.evaluation.scores:
+        scoring.check(config, built)
     networks = built.networks
     latents = networks.sample_latents(jax.random.key(0), built.plan.initial_images)
     print(f"{config}\n{networks.generator.describe(latents)}")

@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
         )
     if options.data_dir is not None:
         config.data.dir = options.data_dir
+    config.data.fingerprint = ""  # What is generated does not depend on the data.
     built = experiment.reopen(config)
     step, state = restore(directory, built, options.best)
     generated = scoring.make_draw(built)(state, options.replica, options.count)

