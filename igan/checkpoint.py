@@ -272,5 +272,6 @@ def _worth_reading(record: logging.LogRecord) -> bool:
     _, error, frames = record.exc_info or (None, None, None)
     paths = (record.pathname, *(frame.filename for frame in traceback.extract_tb(frames)))
     # A write of TensorStore's that failed after another one has no frames, but tells into which folder it wrote.
-    of_orbax = any("/orbax/" in path for path in paths) or ".orbax-checkpoint-tmp" in str(error)
-    return not of_orbax or (record.levelno >= logging.WARNING and not record.exc_info)
+    told = f"{error} {record.getMessage()}" if record.name == "asyncio" else str(error)
+    of_orbax = any("/orbax/" in path for path in paths) or ".orbax-checkpoint-tmp" in told or "/orbax/" in told
+    return not of_orbax or (record.levelno >= logging.WARNING and not record.exc_info and record.name != "asyncio")
