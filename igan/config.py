@@ -9,8 +9,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from igan import models, optimizer, technique
+from igan import models
 from igan.errors import UserError, did_you_mean
+from igan.game import optimizer, technique
 
 Config = Any  # A ConfigDict. Its own types make every field a union of everything, which no checker can use.
 

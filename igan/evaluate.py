@@ -17,13 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from igan import cache, experiment, scoring, workdir
-from igan.checkpoint import Checkpoints
+from igan import cache
 from igan.config import Config
 from igan.errors import RunError, UserError, exit_code
-from igan.experiment import Experiment
 from igan.metrics.compute import notes
 from igan.metrics.score import Score
+from igan.run import experiment, scoring, workdir
+from igan.run.checkpoint import Checkpoints
+from igan.run.experiment import Experiment
 from igan.types import GameState
 
 

@@ -1,7 +1,7 @@
 """One run on several hosts: each plays the same updates on its own devices, and the first one writes them down.
 
 There is one process a host (or a GPU), and what is computed on all devices must be asked for by all processes, in the
-same order. So every host runs the whole of igan.train; what the others write and print goes nowhere.
+same order. So every host runs the whole of igan.run.train; what the others write and print goes nowhere.
 """
 
 import contextlib

@@ -17,11 +17,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from igan import cache, experiment, scoring, workdir
+from igan import cache
 from igan.errors import RunError, UserError, exit_code
 from igan.evaluate import restore
 from igan.metrics.images import Images
 from igan.reporting.grids import encode_png, image_grid
+from igan.run import experiment, scoring, workdir
 
 BATCH = 256
 PICTURE = 10_000  # Images that one picture may hold.

@@ -1,6 +1,6 @@
 """The nouns of igan: frozen pytrees that hold arrays, and the shape of a network as pure functions.
 
-Nothing in this file computes. Reading it tells what flows through `igan.step`.
+Nothing in this file computes. Reading it tells what flows through `igan.game.step`.
 """
 
 from collections.abc import Callable, Mapping

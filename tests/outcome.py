@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from igan import experiment, workdir
-from igan.checkpoint import Checkpoints
+from igan.run import experiment, workdir
+from igan.run.checkpoint import Checkpoints
 
 
 def lines_without_seconds(folder: Path) -> list[dict]:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from igan import config as configs
-from igan import experiment, technique
 from igan.config import changed, default, validate
 from igan.errors import RunError, UserError
-from igan.finite import check_finite
+from igan.game import technique
+from igan.run import experiment
+from igan.run.finite import check_finite
 
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
 
-from igan import evaluate, scoring, train
-from igan.checkpoint import Checkpoints
+from igan import evaluate
 from igan.errors import RunError, UserError
 from igan.metrics.classifier_score import from_function
 from igan.reporting.runs import read_run
+from igan.run import scoring, train
+from igan.run.checkpoint import Checkpoints
 
 BRIGHTNESS = from_function("brightness", lambda images: images.mean(axis=(1, 2))[:, :1] * jnp.arange(3.0))
 

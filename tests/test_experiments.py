@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from igan import experiment, technique, train
 from igan.config import validate
 from igan.errors import UserError
+from igan.game import technique
+from igan.run import experiment, train
 from tests.outcome import assert_same_arrays, newest
 
 FOLDER = Path(__file__).parents[1] / "experiments"

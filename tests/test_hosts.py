@@ -15,8 +15,9 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from igan import experiment, hosts, scoring, train
+from igan import hosts
 from igan.errors import UserError
+from igan.run import experiment, scoring, train
 from tests.conftest import compiled_quickly, small_game
 from tests.outcome import assert_same_arrays, lines_without_seconds, newest
 
@@ -28,7 +29,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ.get("LARGEST_FILE", -1
 from pathlib import Path
 from tests.conftest import compiled_quickly
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=1"
-from igan import hosts, train
+from igan import hosts
+from igan.run import train
 from igan.errors import exit_code
 from tests.test_hosts import game
 hosts.join(sys.argv[1])

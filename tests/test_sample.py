@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from igan import experiment, sample, scoring, train
+from igan import sample
 from igan.evaluate import restore
 from igan.metrics import images
+from igan.run import experiment, scoring, train
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    from tests.test_train import game
+    from tests.run.test_train import game
 
     config = game()
     config.replicas, config.epochs, config.batch_size = 2, 1, 200

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import psutil
 
-from igan import image_files
+from igan.data import image_files
 from igan.data.dataset import Dataset, Records
 from igan.data.decoding import THREADS, Header, Unreadable, decode, read_header
 from igan.data.progress import progress_bar

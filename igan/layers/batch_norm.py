@@ -11,8 +11,8 @@ class ShiftBatchNorm(nn.Module):
 
     In training the statistics are those of this very batch, biased variance, and they are left in the collection
     "statistics". Otherwise the statistics found there are used. igan keeps no moving average of statistics: before a
-    network is sampled, one training-mode pass with the parameters at hand refreshes them (`igan.inference.freeze`), so
-    they always belong to the parameters they are used with.
+    network is sampled, one training-mode pass with the parameters at hand refreshes them
+    (`igan.game.inference.freeze`), so they always belong to the parameters they are used with.
 
     Example: `ShiftBatchNorm()(activations, train=True)` keeps the shape [n, ..., features].
     """

@@ -16,7 +16,7 @@ class VirtualBatchNorm(nn.Module):
     In training the inputs are the reference batch followed by the examples (see `ReferenceBatch`), both with the
     current parameters, so gradients flow through both; the reference statistics are left in the collection
     "statistics". Otherwise the inputs are examples alone, and the statistics found there are used: an example then
-    depends on nothing but itself. `igan.inference.freeze` fills them for the parameters at hand.
+    depends on nothing but itself. `igan.game.inference.freeze` fills them for the parameters at hand.
 
     Attributes:
       reference_size: n, examples in the reference batch.

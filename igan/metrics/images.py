@@ -17,7 +17,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from igan import image_files
+from igan.data import image_files
 from igan.errors import UserError
 
 DECODE_THREADS = 8

@@ -1,1 +1,1 @@
-"""One technique a file; see `igan.technique` for the seams."""
+"""One technique a file; see `igan.game.technique` for the seams."""

@@ -8,7 +8,7 @@ sample, a common bug of ports, would pull every generated image towards the aver
 import jax.numpy as jnp
 
 from igan.errors import UserError, did_you_mean
-from igan.technique import State, Technique
+from igan.game.technique import State, Technique
 from igan.types import Array, Metrics, View
 
 DISTANCES = {"squared": jnp.square, "absolute": jnp.abs}

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from igan.errors import UserError
-from igan.technique import Technique
+from igan.game.technique import Technique
 from igan.types import Params
 
 FLOAT32_MAX = 3.4e38

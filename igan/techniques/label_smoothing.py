@@ -9,7 +9,7 @@ images far from the data have no incentive to move. The targets are read by the 
 from collections.abc import Mapping
 
 from igan.errors import UserError
-from igan.technique import Technique
+from igan.game.technique import Technique
 from igan.types import Targets
 
 

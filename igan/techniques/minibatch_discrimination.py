@@ -7,8 +7,8 @@ image still gets its own logit: see `igan.layers.minibatch_discrimination`.
 import functools
 
 from igan.errors import UserError
+from igan.game.technique import Technique
 from igan.layers.minibatch_discrimination import MinibatchDiscrimination
-from igan.technique import Technique
 
 
 def make(kernels: int = 100, dimensions: int = 5) -> Technique:

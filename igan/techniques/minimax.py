@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import entr
 
-from igan.technique import State, Technique
+from igan.game.technique import State, Technique
 from igan.types import Array, Metrics, View
 
 

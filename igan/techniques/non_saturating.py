@@ -3,7 +3,7 @@
 Same fixed point as `minimax`, same discriminator, but the generator's gradient does not vanish while it is losing.
 """
 
-from igan.technique import State, Technique
+from igan.game.technique import State, Technique
 from igan.techniques import minimax
 from igan.types import Array, Metrics, View
 

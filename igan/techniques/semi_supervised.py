@@ -8,7 +8,7 @@ L_unsup is the discriminator's part of `minimax` on logits = logsumexp(class_log
 import jax
 import jax.numpy as jnp
 
-from igan.technique import State, Technique
+from igan.game.technique import State, Technique
 from igan.types import Array, Metrics, View
 
 

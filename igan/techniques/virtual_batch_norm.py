@@ -7,8 +7,8 @@ a reference batch that is drawn once and fixed, together with its own: see `igan
 import functools
 
 from igan.errors import UserError
+from igan.game.technique import Technique
 from igan.layers.virtual_batch_norm import ReferenceBatch, VirtualBatchNorm
-from igan.technique import Technique
 
 
 def make(reference_size: int = 100) -> Technique:

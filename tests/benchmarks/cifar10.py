@@ -28,8 +28,8 @@ from rich.progress import track
 from rich.table import Table
 
 from experiments import cifar10
-from igan import experiment
 from igan.data import Dataset
+from igan.run import experiment
 
 REPLICAS = 8
 # Dense tera-FLOP a second of the tensor cores, as the vendor states them: bfloat16, TF32.

@@ -21,8 +21,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # For the references beside the tests.
 
-from igan import experiment
 from igan.config import default
+from igan.run import experiment
 
 BATCH = 100
 Round = Callable[[], None]

@@ -3,7 +3,7 @@
 import plan
 import progress
 
-from igan import train
+from igan.run import train
 
 
 def test_the_files_of_a_real_run(small, tmp_path, capsys):

@@ -9,8 +9,9 @@ import optax
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from igan import inference, models, step, technique
+from igan import models
 from igan.errors import UserError
+from igan.game import inference, step, technique
 from igan.layers.minibatch_discrimination import MinibatchDiscrimination, closeness, l1_distances
 from igan.types import Batch, Critique, Network, Networks
 
@@ -171,7 +172,7 @@ def test_it_can_be_differentiated_twice(random):
 
 
 def test_the_differences_of_all_pairs_are_never_held_at_once():
-    """With the numbers of the paper's ImageNet networks; `jax.vmap` and all, as `igan.step` calls it."""
+    """With the numbers of the paper's ImageNet networks; `jax.vmap` and all, as `igan.game.step` calls it."""
     count, kernels, dimensions = 64, 300, 50
     layer = MinibatchDiscrimination(kernels, dimensions)
     features = jax.ShapeDtypeStruct((count, 8), jnp.float32)

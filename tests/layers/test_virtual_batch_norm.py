@@ -10,8 +10,9 @@ import optax
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from igan import inference, models, step, technique
+from igan import models
 from igan.errors import UserError
+from igan.game import inference, step, technique
 from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.virtual_batch_norm import VirtualBatchNorm
 from igan.types import Batch, Batches

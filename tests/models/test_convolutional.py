@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from experiments import cifar10, svhn
-from igan import models, technique
+from igan import models
 from igan.errors import UserError
+from igan.game import technique
 from igan.models import convolutional
 from tests.models.inspection import assert_float32, count, shapes
 

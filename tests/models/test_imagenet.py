@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from experiments import imagenet as experiment
-from igan import models, technique
+from igan import models
 from igan.errors import UserError
+from igan.game import technique
 from igan.layers.minibatch_discrimination import MinibatchDiscrimination
 from igan.models import imagenet
 from tests.models.inspection import assert_float32, count, shapes

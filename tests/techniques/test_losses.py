@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from igan import models, step, technique
+from igan import models
 from igan.errors import UserError
-from igan.technique import Technique
+from igan.game import step, technique
+from igan.game.technique import Technique
 from igan.types import Array, Batch, Critique, View
 
 CLASSES, BATCH_SIZE = 5, 6

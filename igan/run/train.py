@@ -10,17 +10,18 @@ from typing import Any
 
 import jax
 
-from igan import experiment, feed, hosts, scoring, signals, summary, workdir
-from igan.checkpoint import Checkpoints
+from igan import hosts
 from igan.config import Config
 from igan.data import Stream
-from igan.engine import Feed
 from igan.errors import RunError, one_line
-from igan.experiment import Experiment
+from igan.game.engine import Feed
 from igan.reporting.log import RunLog
 from igan.reporting.progress import RunProgress
-from igan.scoring import Scorer
-from igan.session import Chunk, Session, ask, is_evaluated, last_scored, report, save, score, scores_are_due
+from igan.run import experiment, feed, scoring, signals, summary, workdir
+from igan.run.checkpoint import Checkpoints
+from igan.run.experiment import Experiment
+from igan.run.scoring import Scorer
+from igan.run.session import Chunk, Session, ask, is_evaluated, last_scored, report, save, score, scores_are_due
 from igan.types import GameState
 
 LONG_RUN_SECONDS = 15 * 60  # A run that takes longer than this says how to shorten it.

@@ -14,9 +14,10 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue] - generated
 
-from igan import evaluate, experiment, finite, sample, session, train, workdir
-from igan.checkpoint import Checkpoints
+from igan import evaluate, sample
 from igan.errors import RunError, UserError
+from igan.run import experiment, finite, session, train, workdir
+from igan.run.checkpoint import Checkpoints
 from tests.conftest import small_game
 
 TEST_EXAMPLES, UPDATES = 1_000, 250

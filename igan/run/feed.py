@@ -7,8 +7,8 @@ from itertools import islice
 import numpy as np
 
 from igan.data import Stream
-from igan.data.batches import Streamed
-from igan.engine import Engine, Feed, Plan
+from igan.game.batches import Streamed
+from igan.game.engine import Engine, Feed, Plan
 
 
 def chunks(stream: Stream, plan: Plan, engine: Engine, seed: int, start: int, lengths: Iterable[int]) -> Iterator[Feed]:

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from igan import data, models, optimizer, step, technique
+from igan import data, models
+from igan.game import optimizer, step, technique
+from igan.game.technique import Technique
 from igan.randomness import stream
-from igan.technique import Technique
 from igan.types import Batch, Batches, GameState, Player
 from tests.references import mnist_numpy as reference
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from igan import experiment, scoring
-from igan.data.batches import quantize
 from igan.errors import UserError
+from igan.game.batches import quantize
 from igan.metrics import compute
 from igan.metrics.classifier_score import classifier_score, from_function
 from igan.metrics.extract import FeatureNetwork
 from igan.metrics.images import from_array
 from igan.randomness import stream
+from igan.run import experiment, scoring
 
 pytestmark = pytest.mark.filterwarnings("ignore:a Fréchet distance of only")
 

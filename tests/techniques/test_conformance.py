@@ -13,8 +13,10 @@ import numpy as np
 import optax
 import pytest
 
-from igan import experiment, models, step, technique
-from igan.technique import Technique
+from igan import models
+from igan.game import step, technique
+from igan.game.technique import Technique
+from igan.run import experiment
 from igan.types import Array, Batch, Batches, GameState, Metrics, View
 
 CLASSES, IMAGE_SHAPE, BATCH_SIZE = 5, (3, 3, 1), 6

@@ -9,8 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from igan import technique
 from igan.errors import UserError
+from igan.game import technique
 from igan.techniques.historical_averaging import HistoricalAveragingState, historical_averaging, make
 
 STRENGTH = 0.7

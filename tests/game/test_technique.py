@@ -10,17 +10,19 @@ import optax
 import pytest
 
 import igan.techniques
-from igan import experiment, models, step, technique
+from igan import models
 from igan.config import validate
-from igan.data.batches import Resident, gather, make_orders
 from igan.errors import UserError
+from igan.game import step, technique
+from igan.game.batches import Resident, gather, make_orders
+from igan.run import experiment
 from igan.types import Targets
 
 NEW_FILE = """
 import jax
 import jax.numpy as jnp
 import optax
-from igan.technique import Technique
+from igan.game.technique import Technique
 
 def make(stride: float = 1.0) -> Technique:
     def constant(value):

@@ -1,4 +1,4 @@
-"""A technique is a handful of pure functions that plug into the seams of one update (`igan.step`).
+"""A technique is a handful of pure functions that plug into the seams of one update (`igan.game.step`).
 
 Each file of `igan/techniques/` has one function `make(**hyperparameters) -> Technique`. A name in
 `config.techniques` is a file name; the signature of `make` declares the technique's hyper-parameters and their

@@ -1,7 +1,7 @@
 """The heart: one update of the game, a pure function of (state, batches).
 
 A discriminator phase, then a generator phase. Each looks at its images through the discriminator, adds up the losses of
-the techniques, takes one optimiser step and one averaging step. `igan.engine` scans this over steps, maps it over
+the techniques, takes one optimiser step and one averaging step. `igan.game.engine` scans this over steps, maps it over
 replicas and shards it over devices; nothing here knows.
 """
 
@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from igan.game.technique import Loss, Technique, targets
 from igan.randomness import stream
-from igan.technique import Loss, Technique, targets
 from igan.types import (
     Array,
     Batch,

@@ -4,9 +4,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from igan import workdir
 from igan.config import Config
-from igan.experiment import Experiment
+from igan.run import workdir
+from igan.run.experiment import Experiment
 
 
 def announce(built: Experiment, config: Config) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from igan import workdir
 from igan.config import default
 from igan.errors import RunError, UserError
+from igan.run import workdir
 
 
 def test_a_new_directory_decides_nothing(tmp_path: Path) -> None:

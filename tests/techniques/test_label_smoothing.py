@@ -10,9 +10,9 @@ import optax
 import pytest
 from scipy.optimize import minimize
 
-from igan import step, technique
 from igan.config import default, validate
 from igan.errors import UserError
+from igan.game import step, technique
 from igan.techniques.minimax import divergence
 from igan.types import Array, Batch, Critique, GameState, Network, Networks, Player, Targets, View
 

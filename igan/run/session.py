@@ -8,19 +8,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from igan import hosts, scoring, summary, workdir
-from igan.checkpoint import Checkpoints
+from igan import hosts
 from igan.config import Config
 from igan.errors import RunError, UserError
-from igan.experiment import Experiment
-from igan.finite import all_finite, check_finite
-from igan.inference import TestErrors
+from igan.game.inference import TestErrors
 from igan.metrics.compute import notes
 from igan.reporting.ablation import direction
 from igan.reporting.grids import image_grid
 from igan.reporting.log import RunLog
 from igan.reporting.progress import RunProgress
-from igan.scoring import Scorer
+from igan.run import scoring, summary, workdir
+from igan.run.checkpoint import Checkpoints
+from igan.run.experiment import Experiment
+from igan.run.finite import all_finite, check_finite
+from igan.run.scoring import Scorer
 from igan.types import Array, GameState, Metrics
 
 

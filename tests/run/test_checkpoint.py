@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from igan import checkpoint
-from igan.checkpoint import Checkpoints
 from igan.errors import RunError, UserError
+from igan.run import checkpoint
+from igan.run.checkpoint import Checkpoints
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -121,7 +121,7 @@ def test_sharded_states_keep_bits_and_shardings(tmp_path: Path) -> None:
         """
         import sys, jax, jax.numpy as jnp, numpy as np
         from jax.sharding import NamedSharding, PartitionSpec as P, SingleDeviceSharding
-        from igan.checkpoint import Checkpoints
+        from igan.run.checkpoint import Checkpoints
         mesh = jax.make_mesh((4, 2), ("replica", "data"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
         put = lambda leaf, *spec: jax.device_put(leaf, NamedSharding(mesh, P(*spec)))
         noise = jax.random.normal(jax.random.key(0), (8, 6, 4)).at[3, 2, 1].set(jnp.nan)
@@ -279,7 +279,7 @@ def test_what_a_killed_save_left_is_swept_away_at_the_next_start(tmp_path: Path)
 def test_a_process_killed_at_any_moment_leaves_what_it_had_confirmed(tmp_path: Path) -> None:
     code = """
         import os, sys, jax, jax.numpy as jnp, numpy as np
-        from igan.checkpoint import Checkpoints
+        from igan.run.checkpoint import Checkpoints
         noise = lambda step: jax.random.normal(jax.random.key(step), (1000, 1500))
         state_of = lambda step: {"noise": noise(step), "step": jnp.int32(step)}
         with Checkpoints(sys.argv[1], keep=2) as checkpoints:
@@ -316,7 +316,7 @@ def test_a_process_killed_at_any_moment_leaves_what_it_had_confirmed(tmp_path: P
 FILL_UP = """
     import resource, shutil, sys, jax, jax.numpy as jnp
     from pathlib import Path
-    from igan.checkpoint import Checkpoints
+    from igan.run.checkpoint import Checkpoints
     from igan.errors import RunError
     directory, limit = Path(sys.argv[1]), int(sys.argv[2])
     large, small = {"noise": jax.random.normal(jax.random.key(0), (500, 1000))}, {"small": jnp.ones(3)}

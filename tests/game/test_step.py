@@ -9,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from igan import step
-from igan.step import Game
-from igan.technique import Technique
+from igan.game import step
+from igan.game.step import Game
+from igan.game.technique import Technique
 from igan.types import Array, Batch, Batches, Critique, GameState, Key, Metrics, Network, Networks, View
 
 RATE, COUNT = 0.1, 4

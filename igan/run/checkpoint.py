@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from igan.errors import RunError, UserError, one_line
-from igan.leaves import State, arrays_by_name, described, rebuild, specs_by_name
+from igan.run.leaves import State, arrays_by_name, described, rebuild, specs_by_name
 from igan.types import Array
 
 _TEMPORARY = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|deleting)")

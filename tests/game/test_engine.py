@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from igan import engine, experiment
-from igan.engine import Plan, make_mesh
 from igan.errors import UserError
-from igan.experiment import Experiment
+from igan.game import engine
+from igan.game.engine import Plan, make_mesh
+from igan.run import experiment
+from igan.run.experiment import Experiment
 from igan.types import GameState, Metrics
 
 COLLECTIVE = re.compile(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from igan.data.batches import Orders, Resident, epoch_order, gather, make_orders, rescale
+from igan.game.batches import Orders, Resident, epoch_order, gather, make_orders, rescale
 from igan.types import Array, Key
 
 SIZES = [(30, 7), (20, 100), (1, 3), (5, 3)]  # (examples, batch size): 20 labels in batches of 100 are usual.

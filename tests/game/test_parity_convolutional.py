@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from experiments import cifar10, imagenet
-from igan import models, optimizer, step, technique
+from igan import models
+from igan.game import optimizer, step, technique
 from igan.randomness import stream
 from igan.types import Batch, Batches, GameState
 

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from igan import optimizer
 from igan.errors import UserError
+from igan.game import optimizer
 from tests.references import mnist_numpy as reference
 
 SETTINGS = {"optimizer": "adam", "learning_rate": 3e-3, "constant_share": 1.0, "b1": 0.5, "b2": 0.999, "epsilon": 1e-8}

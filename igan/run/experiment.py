@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from igan import data, engine, models, optimizer, technique
+from igan import data, models
 from igan.config import Config, validate
-from igan.data.batches import Resident
-from igan.engine import Engine, Plan
 from igan.errors import UserError
-from igan.step import Game
+from igan.game import engine, optimizer, technique
+from igan.game.batches import Resident
+from igan.game.engine import Engine, Plan
+from igan.game.step import Game
 from igan.types import Network, Networks
 
 SECONDS_PER_CHUNK = 2.0  # Long enough to hide the host, short enough to stop promptly.

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from igan import hosts, inference, step
-from igan.data.batches import Orders, Resident, Streamed, epoch_order, gather, make_orders, rescale, unpack
+from igan import hosts
 from igan.errors import UserError
-from igan.step import Game
+from igan.game import inference, step
+from igan.game.batches import Orders, Resident, Streamed, epoch_order, gather, make_orders, rescale, unpack
+from igan.game.step import Game
 from igan.types import Array, Batches, GameState, Key, Metrics, Params, Variables
 
 REPLICA, DATA = "replica", "data"

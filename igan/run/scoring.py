@@ -10,17 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from igan import data, inference
+from igan import data
 from igan.config import Config
-from igan.data.batches import quantize
 from igan.errors import UserError, did_you_mean
-from igan.experiment import Experiment
+from igan.game import inference
+from igan.game.batches import quantize
 from igan.metrics import compute, image_classifier, images, inception, weights
 from igan.metrics.classifier_score import classifier_score
 from igan.metrics.extract import FeatureNetwork, default_batch_size
 from igan.metrics.images import Images
 from igan.metrics.score import Score
 from igan.randomness import stream
+from igan.run.experiment import Experiment
 from igan.types import Array, GameState, Key, Params, Variables
 
 CLASSIFIER_SCORE = "classifier_score"

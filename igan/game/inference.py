@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from igan.data.batches import rescale
+from igan.game.batches import rescale
 from igan.randomness import stream
 from igan.types import Array, GameState, Key, Networks, Params, Variables
 

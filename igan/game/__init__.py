@@ -1,0 +1,1 @@
+"""The pure part: one update of the game and what plays it. It knows no file, no config and no clock."""

@@ -1,0 +1,1 @@
+"""Of igan/game: one update, and what plays it."""

@@ -1,0 +1,1 @@
+"""Of igan/run: the life of a run."""
