@@ -35,6 +35,7 @@ def default(networks: str = "fully_connected") -> Config:
     config.replicas = 1  # Independent games in one program, each with its own seed and label draw.
     config.epochs = 300  # Passes of the discriminator over the unlabelled images.
     config.batch_size = 100  # Images of each kind (labelled, unlabelled, generated) a step of a player.
+    config.accumulate = 1  # In how many parts a step looks at its batch: a large one in less memory.
     config.labels_per_class = 10  # Labelled training images a class, drawn at random; 0: all. Used by semi_supervised.
     config.initial_images = 500  # Real images for data-dependent initialisation; latents for fresh batch statistics.
     config.average_rate = 1e-4  # Moving average of the parameters: it spans 1 / average_rate updates.
@@ -62,6 +63,7 @@ def default(networks: str = "fully_connected") -> Config:
         config[player].b1 = 0.5  # Adam: decay of the first moment.
         config[player].b2 = 0.999  # Adam: decay of the second moment.
         config[player].epsilon = 1e-8  # Adam: added inside the root of the second moment.
+    config.generator.batch_size = 0  # Images of each kind a step of the generator; 0: batch_size.
     config.techniques = ConfigDict({name: technique.defaults(name) for name in technique.known()})
 
     config.evaluation = ConfigDict()
@@ -108,8 +110,13 @@ def validate(config: Config) -> None:
     _at_least(config, 0, "evaluation.reference_images")
     _at_least(config, 0, "seed")
     _at_most(config, 2**31 - 1 - config.replicas, "seed")
-    for field in ("labels_per_class", "devices", "steps_per_chunk"):
+    for field in ("labels_per_class", "devices", "steps_per_chunk", "generator.batch_size"):
         _at_least(config, 0, field)
+    _at_least(config, 1, "accumulate")
+    for field in ("batch_size", "generator.batch_size"):
+        _require(
+            config, field, f"a multiple of accumulate={config.accumulate}", lambda size: size % config.accumulate == 0
+        )
     _at_least(config, 2, "checkpoint.keep")
     _require(
         config,
@@ -175,6 +182,15 @@ def _validate_techniques(config: Config) -> None:
             raise UserError(
                 f"the {player} has no loss: enable an objective, say --config.techniques.non_saturating.enabled=True,"
                 f" or give one that is enabled a {player}_weight above 0"
+            )
+    for player in ("discriminator", "generator"):
+        objectives = [
+            name for name, each in techniques.items() if each.objective and getattr(each, f"{player}_loss") is not None
+        ]
+        if len(objectives) > 1:
+            raise UserError(
+                f"the {player} has two objectives, {' and '.join(objectives[:2])}, and can play one game only: set"
+                f" --config.techniques.{objectives[0]}.{player}_weight=0, or another of them to 0"
             )
     for name, each in techniques.items():
         if reason := each.conflict(techniques):

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     step, state = restore(directory, built, options.best)
     result: dict[str, Any] = {"workdir": str(directory), "step": step}
     if built.has_test_errors:
-        errors = built.engine.test_errors(state)
+        errors = built.engine.test_errors(state, built.plan.reached(step))
         result |= {"test_examples": built.test_examples, "test_errors": errors.averaged.tolist()}
         result |= {"test_errors_raw": errors.raw.tolist(), "ensemble_errors": int(errors.ensemble)}
     if scorer:

@@ -34,7 +34,10 @@ from ml_collections import config_flags
 from igan import cache, hosts
 from igan.config import Config, default
 from igan.errors import UserError, did_you_mean, exit_code, suggestion, tell
+from igan.game.view import context, show
 from igan.run import experiment, scoring, summary, train, workdir
+from igan.run.experiment import Experiment
+from igan.types import Examples, Turn
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment and variant, e.g. experiments/mnist.py.")
 WORKDIR = flags.DEFINE_string(
@@ -167,11 +170,19 @@ def describe(config: Config) -> None:
     built = experiment.build(config)
     if config.evaluation.scores:
         scoring.check(config, built)
-    networks = built.networks
-    latents = networks.sample_latents(jax.random.key(0), built.plan.initial_images)
-    print(f"{config}\n{networks.generator.describe(latents)}")
-    print(networks.discriminator.describe(jnp.zeros((config.batch_size, *built.image_shape))))
+    print(f"{config}\n{network_tables(built)}")
     summary.announce(built, config)
+
+
+def network_tables(built: Experiment) -> str:
+    """Returns tables of the layers of both networks, as `Network.describe` makes them."""
+    game, networks, count = built.game, built.game.networks, built.plan.initial_images
+    key, start = jax.random.key(0), jnp.int32(0)
+    at = context(networks, key, Turn(start, start, networks.stages[-1]), jnp.zeros(count, jnp.int32))
+    real = Examples(jnp.zeros((count, *built.dataset.space.shape)), jnp.zeros(count, jnp.int32))
+    memories = {name: each.init(key, real) for name, each in game.techniques.items()}
+    generator = networks.generator.describe(at, networks.sample_latents(key, count))
+    return f"{generator}\n{networks.discriminator.describe(at, show(game, memories, key, real.images))}"
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     step, state = restore(directory, built, options.best)
     generated = scoring.make_draw(built)(state, options.replica, options.count)
     try:
-        write(generated, built.image_shape[-1], output)
+        write(generated, built.dataset.space.shape[-1], output)
     except OSError as error:
         raise RunError(f"could not write {output}: {error.strerror or error}") from error
     print(f"{options.count:,} images at update {step:,} in {output}")

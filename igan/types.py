@@ -3,10 +3,12 @@
 Nothing in this file computes. Reading it tells what flows through `igan.game.step`.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 
 Array = jax.Array
@@ -14,6 +16,7 @@ Key = jax.Array  # A typed key of `jax.random.key`.
 Params = Any  # A pytree of trained arrays.
 Variables = Any  # A pytree of arrays a network keeps but the optimiser does not train (fixed scales, batch statistics).
 Metrics = dict[str, Array]  # Flat scalars by name.
+Range = tuple[float, float]  # The lowest and the highest value of a pixel.
 
 
 class Player(NamedTuple):
@@ -35,17 +38,62 @@ class GameState(NamedTuple):
     techniques: Mapping[str, Any]  # The state of each technique that has one, by name.
 
 
-class Batch(NamedTuple):
-    """What one update of one player is given. What does not apply is None.
+class Stage(NamedTuple):
+    """A stretch of the run with a program of its own, as a growing network has for each size. Static, never traced.
 
-    Images are float32 [n, height, width, channels] in the networks' `image_range`; labels are int32 [n]. Where some
-    images of the data set are labelled, a batch of those is drawn apart from `images`, which come without labels. Where
-    all are, `labeled_labels` are those of `images` themselves and there are no `labeled_images`.
+    Most games have one. The stage of an update is a pure function of its number; the parameters of all stages are there
+    from the start, so that a state has one form through the whole run. The optimisers start anew in each.
     """
 
-    images: Array
-    labeled_images: Array | None = None
-    labeled_labels: Array | None = None
+    index: int = 0
+    start: int = 0  # Its first update.
+    batch_sizes: tuple[int, int] = (0, 0)  # Images a step of the discriminator and of the generator; 0: the config's.
+    consumed: tuple[int, int] = (0, 0)  # How many images of its stream each has been given before. Filled in by a run.
+
+
+class Turn(NamedTuple):
+    """Where in the game we are. Shared by all replicas and never mapped over, so that a `cond` on it stays one."""
+
+    step: Array  # int32 [], updates done.
+    count: Array  # int32 [], steps that this player has done: what to count for "every k-th step".
+    stage: Stage
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Context:
+    """All that a network may depend on besides its parameters, its variables and its inputs.
+
+    Made inside the trace, where it is used, and no pytree: it cannot be scanned, mapped over or returned.
+    """
+
+    key: Key
+    turn: Turn
+    train: bool  # Static. Whether to draw noise, and to use the statistics of this very batch.
+    labels: Array | None = None  # float32 [n, classes], one-hot, of the inputs; None for networks without labels.
+    # Static, and of sampling only: those of `Networks.options` that were given.
+    options: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def __repr__(self) -> str:  # In tables of layers.
+        return "training" if self.train else "sampling"
+
+
+class Examples(NamedTuple):
+    """A group of n images of one kind: real, labelled, generated, or what a technique makes of them."""
+
+    images: Array  # float32 [n, height, width, channels] in the networks' `image_range`.
+    labels: Array | None = None  # int32 [n], where they are known.
+    latents: Array | None = None  # float32 [n, latent_size], of generated ones.
+
+
+class Batch(NamedTuple):
+    """What one step of one player is given.
+
+    Where some images of the data set are labelled, a batch of those is drawn apart from the `real` ones, which come
+    without labels. Where all are needed and known, the real ones have them and there are no others.
+    """
+
+    real: Examples
+    labeled: Examples | None = None
 
 
 class Batches(NamedTuple):
@@ -65,7 +113,20 @@ class Critique(NamedTuple):
     logits: Array  # float32 [n]; positive means "real".
     features: Array  # float32 [n, f], the intermediate layer f(x) of feature matching.
     class_logits: Array | None = None  # float32 [n, classes].
-    reconstruction: Array | None = None  # float32 like the images, for discriminators that are autoencoders.
+    reconstruction: Array | None = None  # float32 like its inputs, for discriminators that are autoencoders.
+
+
+class Seen(NamedTuple):
+    """A group of images, what the discriminator was shown of them, and what it says: `Examples` and `Critique`."""
+
+    images: Array
+    labels: Array | None
+    latents: Array | None
+    inputs: Array  # What the discriminator was shown: augmented, say. Reconstructions are compared with this.
+    logits: Array
+    features: Array
+    class_logits: Array | None
+    reconstruction: Array | None
 
 
 class Targets(NamedTuple):
@@ -78,29 +139,31 @@ class Targets(NamedTuple):
 class View(NamedTuple):
     """The only thing a technique may look at. What nobody reads is never computed: XLA drops it."""
 
-    batch: Batch
-    fake_images: Array  # float32 [n, height, width, channels].
-    real: Critique
-    fake: Critique
-    labeled: Critique | None
-    step: Array
-    critique: Callable[[Array], Critique]  # Asks the discriminator about other images, for gradient penalties.
+    real: Seen
+    fake: Seen
+    labeled: Seen | None  # Images with labels, which may be the real ones themselves.
+    turn: Turn
+    key: Key  # The technique's own, of this step of this player.
+    # (examples, plain=False) -> what the discriminator says of other images, of the real ones' labels if they have none
+    judge: Callable[..., Seen]  # of their own. With `plain` no technique changes its inputs: as the images are.
+    generate: Callable[..., Array]  # (latents, labels=None) -> images of this step's generator, differentiable.
     targets: Targets = Targets()
 
 
 class Network(NamedTuple):
     """A network as two pure functions.
 
-    `init(key, inputs)` returns (params, variables); `inputs` is a real batch, for data-dependent initialisation.
-    `apply(params, variables, key, inputs, train)` returns (output, variables). With `train` the network draws noise
-    from `key` and uses the statistics of this very batch, which it leaves in the returned variables; without, it is
-    deterministic and uses the statistics it finds in `variables`.
-    `describe(inputs)` returns a table of the layers, their shapes and parameter counts.
+    `init(context, inputs)` returns (params, variables); `inputs` is a real batch, for data-dependent initialisation,
+    and the context's stage is the last one: the parameters are those of all.
+    `apply(params, variables, context, inputs)` returns (output, variables). With `context.train` the network draws
+    noise from the context's key and uses the statistics of this very batch, which it leaves in the returned variables;
+    without, it is deterministic and uses the statistics it finds in `variables`.
+    `describe(context, inputs)` returns a table of the layers, their shapes and parameter counts.
     """
 
-    init: Callable[[Key, Array], tuple[Params, Variables]]
-    apply: Callable[..., tuple[Any, Variables]]
-    describe: Callable[[Array], str]
+    init: Callable[[Context, Array], tuple[Params, Variables]]
+    apply: Callable[[Params, Variables, Context, Array], tuple[Any, Variables]]
+    describe: Callable[[Context, Array], str]
 
 
 class Networks(NamedTuple):
@@ -109,8 +172,24 @@ class Networks(NamedTuple):
     generator: Network  # latents -> images
     discriminator: Network  # images -> Critique
     sample_latents: Callable[[Key, int], Array]  # (key, n) -> float32 [n, latent_size]
-    image_range: tuple[float, float]  # Lowest and highest pixel value of images on both sides.
+    image_range: Range  # Of images on both sides.
     # The discriminator wants real and generated images as the two halves of one batch, not one batch after the other.
     joint: bool = False
     # Mostly convolutions: they gain nothing from several batches side by side, as matrix products do.
     convolutional: bool = False
+    gives: frozenset[str] = frozenset()  # What techniques may need of them: names of `igan.game.technique.NEEDS`.
+    classes: int = 0  # Of the labels that both are given (`Context.labels`); 0: none.
+    stages: tuple[Stage, ...] = (Stage(),)  # For networks that grow, which also
+    at_stage: Callable[[Array, Turn], Array] = lambda images, turn: images  # make real images as small as their own.
+    options: frozenset[str] = frozenset()  # What can be asked of them when they are sampled: a truncation, say.
+
+
+class Space(NamedTuple):
+    """What examples of a data set are: images, mostly. Networks say which kinds they take."""
+
+    kind: str  # "images", or something else.
+    shape: tuple[int, ...]  # Of one example.
+    storage: np.dtype  # In which examples are kept, and fed to the devices.
+    encode: Callable[[Any, Range], Array]  # Stored examples -> float32, what the networks see.
+    decode: Callable[[Array, Range], Array]  # The way back: what is written to files and scored.
+    picture: Callable[[np.ndarray, Range], np.ndarray]  # float [R, n, *shape] of R replicas -> uint8 [h, w(, 3)]

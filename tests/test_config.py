@@ -50,7 +50,7 @@ def run_two_updates(config: ConfigDict) -> None:
     """Builds a game and plays two updates; what comes out is finite or named."""
     built = experiment.build(config)
     assert built.total_updates >= 1 and 1 <= built.updates_per_chunk <= built.total_updates
-    _, metrics = built.engine.run(built.engine.initialize(config.seed), 2)
+    _, metrics = built.engine.run(built.engine.initialize(config.seed), built.plan.stages[0], 2)
     for name, values in metrics.items():
         assert values.shape == (config.replicas, 2) and values.dtype == np.float32, name
     try:

@@ -6,9 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from igan.data.space import images
+from igan.types import Space
+
 
 class Dataset(NamedTuple):
-    """A data set small enough to be held in memory as bytes.
+    """A data set small enough to be held in memory.
 
     Images are uint8 [n, height, width, channels] in 0..255; labels are int32 [n] in 0..classes-1. The training part has
     at least one example; the test part of an image folder may be empty.
@@ -22,11 +25,18 @@ class Dataset(NamedTuple):
     classes: int
     origin: str  # where the data came from and which version, one line, for summary.json
     notice: str | None = None  # one line for the reader when these are not, or not all of, the data that were asked for
+    no_images: Space | None = None  # what the examples are, where they are no images
+
+    @property
+    def space(self) -> Space:
+        """What the examples are."""
+        return self.no_images or images(self.train_images.shape[1:])
 
     def fingerprint(self) -> str:
         """Returns a hash of all shapes and labels, so that a run can tell whether it goes on with what it began with.
 
-        Not of the pixels: another version of a JPEG decoder rounds some of them differently.
+        Not of the pixels: another version of a JPEG decoder rounds some of them differently. Of what is no image, of
+        all numbers.
 
         >>> images, labels = np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, np.int32)
         >>> len(Dataset("black", images, labels, images, labels, 1, "nowhere").fingerprint())
@@ -36,6 +46,8 @@ class Dataset(NamedTuple):
         digest = hashlib.blake2b(shapes.encode(), digest_size=8)
         for labels in (self.train_labels, self.test_labels):
             digest.update(np.ascontiguousarray(labels, np.int32).data)
+        if self.no_images:
+            digest.update(np.ascontiguousarray(self.train_images).data)
         return digest.hexdigest()
 
 

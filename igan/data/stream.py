@@ -9,7 +9,9 @@ import numpy as np
 from igan.data.dataset import Records
 from igan.data.decoding import THREADS, Unreadable, decode, read_header
 from igan.data.folder import common_shape, wrong_size
+from igan.data.space import images
 from igan.errors import UserError
+from igan.types import Space
 
 PROBES = 100  # images, evenly spread, that decide about shape and channels
 BATCHES_AHEAD = THREADS + 2  # batches that may wait for the device, or are being made
@@ -26,23 +28,28 @@ class Stream(NamedTuple):
     notice: str | None  # one line for the reader when some images cannot be used
     example: Callable[[int, np.random.Generator], tuple[np.ndarray, np.int32]]  # image and label of one index
 
+    @property
+    def space(self) -> Space:
+        """What the examples are."""
+        return images(self.image_shape)
+
     def fingerprint(self) -> str:
         """Returns what is known of the images without reading them, as `Dataset.fingerprint` does."""
         return f"{self.size} images {self.image_shape} of {self.classes} classes"
 
     def batches(
-        self, seed: int, name: str, batch_size: int, start: int, rows: range | None = None
+        self, seed: int, name: str, batch_size: int, place: int, rows: range | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields the batches number start, start + 1, ... of an endless stream.
+        """Yields batches of an endless stream, from its example number `place` on.
 
-        Batch k is a pure function of (seed, name, batch_size, k), so a resumed run sees what it would have seen. The
-        stream is one random permutation of all examples after another; batches do not stop at epoch ends.
+        Example k is a pure function of (seed, name, k), so a resumed run sees what it would have seen. The stream is
+        one random permutation of all examples after another; batches do not stop at epoch ends.
 
         Args:
           seed: a non-negative integer, the run's.
           name: the stream's name; streams of different names are independent.
           batch_size: examples a batch; may be larger than the data set.
-          start: the first batch, at least 0.
+          place: how many examples of the stream come before, at least 0.
           rows: yield these examples of every batch alone, and read no others; all of them without.
 
         Yields:
@@ -53,7 +60,7 @@ class Stream(NamedTuple):
           UserError: an image that cannot be read or is of another size, a label outside 0..classes-1. It is raised
             where the batch is asked for.
 
-        Example: `next(stream.batches(seed=0, name="discriminator", batch_size=64, start=1000))`.
+        Example: `next(stream.batches(seed=0, name="discriminator", batch_size=64, place=64_000))`.
         """
         import grain  # slow to import, and not needed for data in memory
 
@@ -61,11 +68,11 @@ class Stream(NamedTuple):
         shuffle_seed, crop_seed = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(2)
         # Shuffled before it is repeated, so that every epoch gets a permutation of its own.
         indices = grain.MapDataset.range(self.size).shuffle(seed=int(shuffle_seed)).repeat()
-        examples = indices.random_map(self.example, seed=int(crop_seed))
+        examples = indices.random_map(self.example, seed=int(crop_seed))[place:]
         rows = range(batch_size) if rows is None else rows
         if len(rows) < batch_size:
             examples = grain.MapDataset.source(_Rows(examples, batch_size, rows))
-        batches = examples.batch(len(rows))[start:]
+        batches = examples.batch(len(rows))
         ahead = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=BATCHES_AHEAD)
         iterator = iter(batches.to_iter_dataset(ahead))
         try:

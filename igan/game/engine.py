@@ -1,6 +1,7 @@
 """Runs the game fast: many updates a dispatch, many replicas a program, many devices, compiled once."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,9 +13,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from igan import hosts
 from igan.errors import UserError
 from igan.game import inference, step
-from igan.game.batches import Orders, Resident, Streamed, epoch_order, gather, make_orders, rescale, unpack
-from igan.game.step import Game
-from igan.types import Array, Batches, GameState, Key, Metrics, Params, Variables
+from igan.game.batches import Orders, Resident, Streamed, epoch_order, gather, make_orders, unpack
+from igan.game.technique import Game
+from igan.randomness import stream
+from igan.types import Array, Batches, Examples, GameState, Key, Metrics, Params, Space, Stage, Turn, Variables
 
 REPLICA, DATA = "replica", "data"
 # A state's leaves have a leading axis of replicas, all but the step: it is shared, or every `cond` on it would turn
@@ -23,35 +25,75 @@ STATE_AXES = GameState(None, 0, 0, 0, 0)  # type: ignore[arg-type]
 
 
 class Plan(NamedTuple):
-    """The numbers of a run that shape its compiled program."""
+    """The numbers of a run that shape its compiled programs."""
 
     replicas: int
-    batch_size: int
     discriminator_steps: int  # Steps of the discriminator an update.
     generator_steps: int
     initial_images: int  # Real images for data-dependent initialisation, latents for fresh batch statistics.
+    stages: tuple[Stage, ...]  # In order; one, unless the networks grow.
     all_labeled: bool = False  # Whether every training image comes with its label.
+    accumulate: int = 1  # In how many parts a step looks at its batch.
 
     @property
     def steps(self) -> tuple[int, int]:
         """Steps of the discriminator and of the generator an update."""
         return self.discriminator_steps, self.generator_steps
 
+    def stage(self, step: int) -> Stage:
+        """Returns the stage of the update that follows `step` others."""
+        return [each for each in self.stages if each.start <= step][-1]
+
+    def reached(self, step: int) -> Stage:
+        """Returns the stage of a state after `step` updates: that of the last one."""
+        return self.stage(max(step - 1, 0))
+
+    def end(self, stage: Stage, total_updates: int) -> int:
+        """Returns the first update after a stage."""
+        following = self.stages[stage.index + 1 : stage.index + 2]
+        return min(following[0].start, total_updates) if following else total_updates
+
+
+def complete_stages(stages: Sequence[Stage], batch_sizes: tuple[int, int], steps: tuple[int, int]) -> tuple[Stage, ...]:
+    """Returns the stages that networks ask for with the batches of a run.
+
+    Args:
+      batch_sizes: of the discriminator and of the generator, for stages that have none of their own.
+      steps: of both, an update.
+
+    >>> complete_stages([Stage(), Stage(1, start=10, batch_sizes=(4, 4))], (16, 16), (1, 2))[1].consumed
+    (160, 320)
+    """
+    filled: list[Stage] = []
+    for stage in stages:
+        sizes = tuple(own or usual for own, usual in zip(stage.batch_sizes, batch_sizes, strict=True))
+        consumed = (0, 0)
+        if filled:
+            before = filled[-1]
+            updates = stage.start - before.start
+            consumed = tuple(
+                seen + updates * count * size
+                for seen, count, size in zip(before.consumed, steps, before.batch_sizes, strict=True)
+            )
+        filled.append(stage._replace(batch_sizes=sizes, consumed=consumed))
+    return tuple(filled)
+
 
 Feed = tuple[Streamed, Streamed]  # The images of consecutive updates, for the discriminator and for the generator.
 
 
 class Engine(NamedTuple):
-    """The compiled functions of a run. R is the number of replicas."""
+    """The compiled functions of a run. R is the number of replicas. Each stage has programs of its own."""
 
     initialize: Callable[[int], GameState]  # seed -> state; replica r starts from the seed `seed + r`.
-    # (state, updates, feed) -> state, metrics [R, updates]; the feed is None where the data are on the device.
+    # (state, stage, updates, feed) -> state, metrics [R, updates]; the feed is None where the data are on the device.
     run: Callable[..., tuple[GameState, Metrics]]
-    compile: Callable[[int], jax.stages.Compiled]  # Compiles `run` for this many updates ahead of time.
-    test_errors: Callable[[GameState], inference.TestErrors]
-    sample: Callable[[GameState, int], Array]  # (state, count) -> images [R, count, ...] of the averaged generators.
+    compile: Callable[[Stage, int], jax.stages.Compiled]  # Compiles `run` for this many updates ahead of time.
+    test_errors: Callable[[GameState, Stage], inference.TestErrors]
+    # (state, stage, count) -> images [R, count, ...] of the averaged generators.
+    sample: Callable[[GameState, Stage, int], Array]
     state_shape: GameState  # Shapes, types and shardings of a state, for restoring one.
-    rows: range  # Of a batch, those that the devices of this host are fed with.
+    rows: Callable[[int], range]  # Of a batch of this size, those that the devices of this host are fed with.
     put: Callable[[Feed], Feed]  # Copies a feed of these rows to the devices.
 
 
@@ -61,8 +103,8 @@ def make_mesh(plan: Plan, devices: Sequence[Any]) -> Mesh:
     Raises UserError where they cannot be dealt out evenly.
     """
     several = plan.replicas > 1
-    if (fits := most_devices(plan.replicas, plan.batch_size, len(devices))) < len(devices):
-        total, what, flag = plan.batch_size, "images of a batch", "batch_size"
+    if (fits := most_devices(plan, len(devices))) < len(devices):
+        total, what, flag = _smallest_part(plan), "images of a batch", "batch_size"
         if several:
             total, what, flag = plan.replicas, "replicas", "replicas"
         raise UserError(
@@ -73,28 +115,41 @@ def make_mesh(plan: Plan, devices: Sequence[Any]) -> Mesh:
     return Mesh(np.asarray(devices).reshape(shape), (REPLICA, DATA), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
-def most_devices(replicas: int, batch_size: int, available: int) -> int:
-    """Returns how many of the available devices can share the replicas, or the batch of a single one.
+def most_devices(plan: Plan, available: int) -> int:
+    """Returns how many of the available devices can share the replicas, or every batch of a single one.
 
-    >>> most_devices(replicas=1, batch_size=100, available=8)
+    >>> most_devices(Plan(1, 1, 1, 500, complete_stages([Stage()], (100, 100), (1, 1))), available=8)
     5
     """
-    total = replicas if replicas > 1 else batch_size
+    total = plan.replicas if plan.replicas > 1 else _smallest_part(plan)
     return max(count for count in range(1, available + 1) if total % count == 0)
 
 
-def make(game: Game, plan: Plan, resident: Resident, labeled: np.ndarray | None, mesh: Mesh, streams: bool) -> Engine:
+def _smallest_part(plan: Plan) -> int:
+    """Returns the largest number that divides what is looked at at once, in every stage."""
+    return math.gcd(*(size // plan.accumulate for stage in plan.stages for size in stage.batch_sizes))
+
+
+def make(
+    game: Game,
+    plan: Plan,
+    resident: Resident,
+    labeled: np.ndarray | None,
+    mesh: Mesh,
+    space: Space,
+    streams: bool,
+) -> Engine:
     """Returns the compiled functions that run `plan.replicas` independent copies of a game on a mesh.
 
     Args:
       resident: the data set, as NumPy arrays or on any device; it is copied to every device of the mesh. Where the
         data are streamed, its training images are those for initialisation.
       labeled: int32 [R, m], the images whose labels replica r knows; None without labels, or with all of them.
+      space: what the data are.
       streams: whether `run` is fed by the host. All replicas see the same images then.
     """
     everywhere, dealt, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (REPLICA,), (DATA,)))
     split_feed = NamedSharding(mesh, PartitionSpec(None, None, DATA))
-    image_shape = resident.images.shape[1:]
     resident = hosts.put(resident, everywhere)
     labeled = hosts.put(labeled, dealt)
     game, networks = _split_latents(game, split), game.networks
@@ -102,44 +157,55 @@ def make(game: Game, plan: Plan, resident: Resident, labeled: np.ndarray | None,
     # One replica is not mapped over: with a leading axis of length 1 its convolutions are a quarter slower.
     replicated = functools.partial(jax.vmap, spmd_axis_name=REPLICA) if plan.replicas > 1 else _alone
 
+    def encode(stored: Array | np.ndarray) -> Array:
+        return space.encode(stored, networks.image_range)
+
     def initialize(resident: Resident, key: Key) -> GameState:
         size = resident.images.shape[0]
         order = epoch_order(key, "initialize/data", size, plan.initial_images, jnp.int32(0), 1)[0]
-        return step.initialize(game, key, rescale(resident.images[order], networks.image_range))
+        labels = jnp.asarray(resident.labels)[order] if networks.classes else None
+        return step.initialize(game, key, Examples(encode(resident.images[order]), labels))
 
     def run(
-        state: GameState, resident: Resident, labeled: Array | None, feed: Feed | None, updates: int
+        state: GameState, resident: Resident, labeled: Array | None, feed: Feed | None, stage: Stage, updates: int
     ) -> tuple[GameState, Metrics]:
         def one_replica(state: GameState, labeled: Array | None) -> tuple[GameState, Metrics]:
             def play(state: GameState, batches: Batches) -> tuple[GameState, Metrics]:
-                return step.update(game, state, jax.lax.with_sharding_constraint(batches, split))
+                return step.update(game, state, jax.lax.with_sharding_constraint(batches, split), stage)
 
             def play_streamed(state: GameState, feed: Feed) -> tuple[GameState, Metrics]:
-                return play(state, unpack(*feed, networks.image_range, plan.all_labeled))
+                return play(state, unpack(*feed, encode, plan.all_labeled))
 
             def play_resident(state: GameState, orders: Orders) -> tuple[GameState, Metrics]:
-                return play(state, gather(resident, orders, networks.image_range, plan.all_labeled))
+                return play(state, gather(resident, orders, encode, plan.all_labeled))
 
             if feed is not None:
                 return jax.lax.scan(play_streamed, state, feed)
             size = resident.images.shape[0]
-            orders = make_orders(state.key, state.step, updates, size, labeled, plan.batch_size, plan.steps)
+            orders = make_orders(state.key, state.step, updates, size, labeled, stage, plan.steps)
             return jax.lax.scan(play_resident, state, orders)
 
         return replicated(one_replica, in_axes=(STATE_AXES, 0), out_axes=(STATE_AXES, 0))(state, labeled)
 
-    def sample(state: GameState, count: int) -> Array:
+    def sample(state: GameState, labels: Array, stage: Stage, count: int) -> Array:
+        turn = Turn(state.step, state.step, stage)
+
         def draw(params: Params, variables: Variables, key: Key) -> Array:
-            frozen = inference.freeze(networks, params, variables, key, plan.initial_images)
-            return inference.sample(networks, params, frozen, key, count)
+            asked = [inference.sample_labels(game, labels, key, number) for number in (plan.initial_images, count)]
+            frozen = inference.freeze(networks, params, variables, turn, key, plan.initial_images, asked[0])
+            latents = networks.sample_latents(stream(key, "latents"), count)
+            return inference.sample(networks, params, frozen, turn, key, latents, asked[1])
 
         return replicated(draw)(state.generator.average, state.generator.variables, state.key)
 
+    def test_errors(state: GameState, resident: Resident, stage: Stage) -> inference.TestErrors:
+        images, labels = jnp.asarray(resident.test_images), jnp.asarray(resident.test_labels)
+        return inference.test_errors(networks, state, stage, images, labels, encode)
+
     initialize_all = jax.jit(replicated(initialize, in_axes=(None, 0), out_axes=STATE_AXES), out_shardings=sharding)
-    run_all = jax.jit(run, static_argnums=4, donate_argnums=0, out_shardings=(sharding, dealt))
-    test_errors = jax.jit(
-        functools.partial(inference.test_errors, networks, batch_size=plan.batch_size), out_shardings=everywhere
-    )
+    run_all = jax.jit(run, static_argnums=(4, 5), donate_argnums=0, out_shardings=(sharding, dealt))
+    test = jax.jit(test_errors, static_argnums=2, out_shardings=everywhere)
+    draw = jax.jit(sample, static_argnums=(2, 3), out_shardings=everywhere)
 
     def keys(seed: int) -> Key:
         return jax.vmap(jax.random.key)(seed + jnp.arange(plan.replicas))
@@ -150,28 +216,29 @@ def make(game: Game, plan: Plan, resident: Resident, labeled: np.ndarray | None,
         jax.tree.broadcast(sharding, shapes),
     )
 
-    def feed_shape(updates: int) -> Feed:
-        def shape(steps: int) -> Streamed:
-            leading = (updates, steps, plan.batch_size)
-            images = jax.ShapeDtypeStruct((*leading, *image_shape), jnp.uint8, sharding=split_feed)
+    def feed_shape(stage: Stage, updates: int) -> Feed:
+        def shape(steps: int, batch_size: int) -> Streamed:
+            leading = (updates, steps, batch_size)
+            images = jax.ShapeDtypeStruct((*leading, *space.shape), space.storage, sharding=split_feed)
             labels = jax.ShapeDtypeStruct(leading, jnp.int32, sharding=split_feed)
             return Streamed(images, labels)  # type: ignore[arg-type]
 
-        return shape(plan.discriminator_steps), shape(plan.generator_steps)
+        discriminator, generator = map(shape, plan.steps, stage.batch_sizes)
+        return discriminator, generator
 
     @functools.cache
-    def compile_run(updates: int) -> jax.stages.Compiled:
-        feed = feed_shape(updates) if streams else None
-        return run_all.lower(state_shape, resident, labeled, feed, updates).compile()
+    def compile_run(stage: Stage, updates: int) -> jax.stages.Compiled:
+        feed = feed_shape(stage, updates) if streams else None
+        return run_all.lower(state_shape, resident, labeled, feed, stage, updates).compile()
 
     return Engine(
         initialize=lambda seed: initialize_all(resident, keys(seed)),
-        run=lambda state, updates, feed=None: compile_run(updates)(state, resident, labeled, feed),
+        run=lambda state, stage, updates, feed=None: compile_run(stage, updates)(state, resident, labeled, feed),
         compile=compile_run,
-        test_errors=lambda state: test_errors(state, resident.test_images, resident.test_labels),
-        sample=jax.jit(sample, static_argnums=1, out_shardings=everywhere),
+        test_errors=lambda state, stage: test(state, resident, stage),
+        sample=lambda state, stage, count: draw(state, resident.labels, stage, count),
         state_shape=state_shape,
-        rows=hosts.rows(split, plan.batch_size),
+        rows=functools.partial(hosts.rows, split),
         put=lambda feed: jax.tree.map(functools.partial(jax.make_array_from_process_local_data, split_feed), feed),
     )
 

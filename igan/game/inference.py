@@ -1,13 +1,19 @@
 """What a game is worth: test errors of the discriminator as a classifier, and images of the generator."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from igan.game.batches import rescale
+from igan.game.batches import Encode
+from igan.game.technique import Game
+from igan.game.view import context
 from igan.randomness import stream
-from igan.types import Array, GameState, Key, Networks, Params, Variables
+from igan.types import Array, GameState, Key, Networks, Params, Stage, Turn, Variables
+
+NO_OPTIONS: Mapping[str, float] = {}
+AVERAGES = "averages"  # The collection of variables that move through the whole training, as a style network's mean w.
 
 
 class TestErrors(NamedTuple):
@@ -19,7 +25,13 @@ class TestErrors(NamedTuple):
 
 
 def class_probabilities(
-    networks: Networks, params: Params, variables: Variables, images: Array, batch_size: int
+    networks: Networks,
+    params: Params,
+    variables: Variables,
+    turn: Turn,
+    images: Array,
+    batch_size: int,
+    encode: Encode,
 ) -> Array:
     """Returns p(y | x, y is a real class) of one discriminator, float32 [n, classes].
 
@@ -27,14 +39,17 @@ def class_probabilities(
     minibatch features looks at the batch, so it is given what it was trained with.
 
     Args:
-      images: uint8 [n, height, width, channels].
+      turn: where in the game the parameters are from.
+      images: stored images, uint8 [n, height, width, channels].
       batch_size: images a batch.
+      encode: takes stored images to what the networks see.
     """
     key = jax.random.key(0)  # Never used: without `train` a network is deterministic.
 
     def probabilities(batch: Array) -> Array:
-        inputs = rescale(batch, networks.image_range)
-        critique, _ = networks.discriminator.apply(params, variables, key, inputs, train=False)
+        inputs = networks.at_stage(encode(batch), turn)
+        at = context(networks, key, turn, train=False)
+        critique, _ = networks.discriminator.apply(params, variables, at, inputs)
         return jax.nn.softmax(critique.class_logits)
 
     count = len(images)
@@ -45,20 +60,24 @@ def class_probabilities(
     return jnp.concatenate([batches.reshape(whole, -1), rest])
 
 
-def test_errors(networks: Networks, state: GameState, images: Array, labels: Array, batch_size: int) -> TestErrors:
+def test_errors(
+    networks: Networks, state: GameState, stage: Stage, images: Array, labels: Array, encode: Encode
+) -> TestErrors:
     """Returns the test errors of every replica of a state, and of their ensemble.
 
     Args:
-      images: uint8 [n, height, width, channels].
+      stage: the stage that the state is in; images go through in batches of its size, see `class_probabilities`.
+      images: stored images, uint8 [n, height, width, channels].
       labels: int32 [n].
-      batch_size: images a batch; see `class_probabilities`.
+      encode: takes stored images to what the networks see.
     """
-    player = state.discriminator
+    player, turn = state.discriminator, Turn(state.step, state.step, stage)
 
     def probabilities(params: Params) -> Array:
-        return jax.vmap(lambda params, variables: class_probabilities(networks, params, variables, images, batch_size))(
-            params, player.variables
-        )
+        def one_replica(params: Params, variables: Variables) -> Array:
+            return class_probabilities(networks, params, variables, turn, images, stage.batch_sizes[0], encode)
+
+        return jax.vmap(one_replica)(params, player.variables)
 
     def errors(probabilities: Array) -> Array:
         return jnp.sum(jnp.argmax(probabilities, axis=-1) != labels, axis=-1)
@@ -67,20 +86,63 @@ def test_errors(networks: Networks, state: GameState, images: Array, labels: Arr
     return TestErrors(errors(averaged), errors(probabilities(player.params)), errors(jnp.mean(averaged, axis=0)))
 
 
-def freeze(networks: Networks, params: Params, variables: Variables, key: Key, count: int) -> Variables:
+def freeze(
+    networks: Networks,
+    params: Params,
+    variables: Variables,
+    turn: Turn,
+    key: Key,
+    count: int,
+    labels: Array | None = None,
+    options: Mapping[str, float] = NO_OPTIONS,
+) -> Variables:
     """Returns a generator's variables with the statistics of its normalisation layers belonging to `params`.
 
     One training-mode pass over `count` latents leaves them behind: those of that batch, or of the reference batch of
-    virtual batch normalisation. Needed once for each set of parameters, before any number of samples.
+    virtual batch normalisation. Needed once for each set of parameters, before any number of samples. Variables of the
+    collection "averages" stay as training has left them.
+
+    Args:
+      labels: int32 [count], for networks that are given labels.
+      options: sampling options, see `sample`.
     """
     latents = networks.sample_latents(stream(key, "reference"), count)
-    return networks.generator.apply(params, variables, stream(key, "noise"), latents, train=True)[1]
+    at = context(networks, stream(key, "noise"), turn, labels, options=options)
+    after = networks.generator.apply(params, variables, at, latents)[1]
+    return {**after, AVERAGES: variables[AVERAGES]} if AVERAGES in variables else after
 
 
-def sample(networks: Networks, params: Params, variables: Variables, key: Key, count: int) -> Array:
-    """Returns `count` images of one generator, float32 in `networks.image_range`.
+def sample_labels(game: Game, pool: Array, key: Key, count: int) -> Array | None:
+    """Returns labels of images to be generated, int32 [count]; None for networks that are given none.
+
+    Args:
+      pool: int32 [m], labels of training images, whose shares of the classes are those of real images.
+    """
+    if not game.networks.classes:
+        return None
+    drawn = pool[jax.random.randint(stream(key, "labels"), (count,), 0, len(pool))]
+    return game.generated_labels(stream(key, "generated_labels"), drawn)
+
+
+def sample(
+    networks: Networks,
+    params: Params,
+    variables: Variables,
+    turn: Turn,
+    key: Key,
+    latents: Array,
+    labels: Array | None = None,
+    options: Mapping[str, float] = NO_OPTIONS,
+) -> Array:
+    """Returns the images of latents by one generator, float32 in `networks.image_range`.
 
     With the variables of `freeze`, one latent gives one image, whatever batch it comes in.
+
+    Args:
+      latents: float32 [n, latent_size], of `networks.sample_latents`.
+      labels: int32 [n], for networks that are given labels.
+      options: what the networks are asked for in sampling alone, of `networks.options`: a truncation, say. They are no
+        settings of a run: they belong to the protocol of a score.
     """
-    latents = networks.sample_latents(stream(key, "latents"), count)
-    return networks.generator.apply(params, variables, key, latents, train=False)[0]
+    at = context(networks, key, turn, labels, train=False, options=options)
+    return networks.generator.apply(params, variables, at, latents)[0]

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import optax
 
 from igan.errors import UserError, did_you_mean
+from igan.types import Array, Turn
 
 
 def _adam(config: Mapping[str, Any]) -> optax.GradientTransformation:
@@ -40,3 +42,16 @@ def make(config: Mapping[str, Any], total_steps: int) -> optax.GradientTransform
     if begin < total_steps:
         schedule = optax.linear_schedule(rate, 0.0, transition_steps=total_steps - begin, transition_begin=begin)
     return optax.chain(KNOWN[name](config), optax.scale_by_learning_rate(schedule))
+
+
+def average_rate(rate: float) -> Callable[[Turn], Array]:
+    """Returns how far the averages of the parameters move in each step.
+
+    They span at most `1 / rate` updates and at most a ninth of the stage so far, so that they are sensible early on;
+    the released code starts them at zero and has the same averages in the long run.
+
+    >>> at = average_rate(1e-4)
+    >>> at(Turn(jnp.int32(890), jnp.int32(890), Stage()))
+    Array(0.01, dtype=float32)
+    """
+    return lambda turn: jnp.maximum(rate, 9.0 / (10.0 + (turn.step - turn.stage.start)))

@@ -5,54 +5,65 @@ the techniques, takes one optimiser step and one averaging step. `igan.game.engi
 replicas and shards it over devices; nothing here knows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from igan.game.technique import Loss, Technique, targets
+from igan.game.technique import Game, Loss
+from igan.game.view import at_stage, context, generate, look, own, show
 from igan.randomness import stream
 from igan.types import (
     Array,
     Batch,
     Batches,
-    Critique,
+    Examples,
     GameState,
     Key,
     Metrics,
-    Networks,
     Params,
     Player,
+    Stage,
+    Turn,
     Variables,
     View,
 )
 
-
-class Game(NamedTuple):
-    """What stays the same from one update to the next: the rules."""
-
-    networks: Networks
-    techniques: Mapping[str, Technique]
-    discriminator_optimizer: optax.GradientTransformation
-    generator_optimizer: optax.GradientTransformation
-    average_rate: float
+ONLY_STAGE = Stage()
 
 
-def initialize(game: Game, key: Key, images: Array) -> GameState:
+class Slope(NamedTuple):
+    """What one look at a batch gives."""
+
+    gradients: Params
+    state: GameState  # All that moves without the optimiser has moved: a network's variables, techniques' memories.
+    metrics: Metrics
+
+
+def initialize(game: Game, key: Key, real: Examples) -> GameState:
     """Returns the game before its first update.
 
     Args:
       key: the root of all randomness of this game.
-      images: float32 [n, height, width, channels], real images for data-dependent initialisation.
+      real: real images for data-dependent initialisation, with their labels if the networks are given labels.
     """
-    latents = game.networks.sample_latents(stream(key, "initialize/latents"), images.shape[0])
-    generator = game.networks.generator.init(stream(key, "initialize/generator"), latents)
-    discriminator = game.networks.discriminator.init(stream(key, "initialize/discriminator"), images)
-    states = {name: technique.init(stream(key, f"initialize/{name}")) for name, technique in game.techniques.items()}
+    networks, step = game.networks, jnp.zeros((), jnp.int32)
+    turn = Turn(step, step, networks.stages[-1])  # The parameters of all stages.
+    real = real._replace(images=networks.at_stage(real.images, turn))
+    states = {name: each.init(stream(key, f"initialize/{name}"), real) for name, each in game.techniques.items()}
+    latents = networks.sample_latents(stream(key, "initialize/latents"), len(real.images))
+    inputs = show(game, states, stream(key, "initialize/inputs"), real.images)
+    generator, discriminator = (
+        network.init(context(networks, stream(key, f"initialize/{name}"), turn, labels=real.labels), given)
+        for name, network, given in (
+            ("generator", networks.generator, latents),
+            ("discriminator", networks.discriminator, inputs),
+        )
+    )
     return GameState(
-        step=jnp.zeros((), jnp.int32),
+        step=step,
         key=key,
         generator=_player(game.generator_optimizer, *generator),
         discriminator=_player(game.discriminator_optimizer, *discriminator),
@@ -65,108 +76,131 @@ def _player(optimizer: optax.GradientTransformation, params: Params, variables: 
     return Player(params, variables, optimizer.init(params), jax.tree.map(jnp.copy, params))
 
 
-def update(game: Game, state: GameState, batches: Batches) -> tuple[GameState, Metrics]:
+def update(game: Game, state: GameState, batches: Batches, stage: Stage = ONLY_STAGE) -> tuple[GameState, Metrics]:
     """Returns the game after one update, and its metrics.
 
     With several steps of a player the metrics are those of its last step.
     """
-    metrics: Metrics = {}
-    for index, batch in enumerate(batches.discriminator):
-        state, discriminator_metrics = update_discriminator(game, state, _key(state, f"discriminator/{index}"), batch)
-        metrics |= discriminator_metrics
-    for index, batch in enumerate(batches.generator):
-        state, generator_metrics = update_generator(game, state, _key(state, f"generator/{index}"), batch)
-        metrics |= generator_metrics
+    state, metrics = enter(game, state, stage), {}
+    for player, play, each_step in (
+        ("discriminator", update_discriminator, batches.discriminator),
+        ("generator", update_generator, batches.generator),
+    ):
+        for index, batch in enumerate(each_step):
+            turn = Turn(state.step, state.step * len(each_step) + index, stage)
+            state, found = play(game, state, turn, stream(state.key, f"{player}/{index}", state.step), batch)
+            metrics |= found
     return state._replace(step=state.step + 1), metrics
 
 
-def _key(state: GameState, name: str) -> Key:
-    return stream(state.key, name, state.step)
+def enter(game: Game, state: GameState, stage: Stage) -> GameState:
+    """Returns the game at the first update of a stage but the first: with optimisers that have not moved yet.
+
+    Adam's long memory of parameters that had no gradient would take them a dozen learning rates far in one step. Only
+    the learning rate's schedule goes on.
+    """
+    if stage.index == 0:
+        return state
+
+    def restart(players: tuple[Player, Player]) -> tuple[Player, Player]:
+        optimizers = (game.generator_optimizer, game.discriminator_optimizer)
+        return tuple(map(_restarted, optimizers, players))  # type: ignore[return-value]
+
+    players = (state.generator, state.discriminator)
+    generator, discriminator = jax.lax.cond(state.step == stage.start, restart, lambda players: players, players)
+    return state._replace(generator=generator, discriminator=discriminator)
 
 
-def update_discriminator(game: Game, state: GameState, key: Key, batch: Batch) -> tuple[GameState, Metrics]:
+def _restarted(optimizer: optax.GradientTransformation, player: Player) -> Player:
+    def is_clock(state: Any) -> bool:
+        return isinstance(state, optax.ScaleByScheduleState)
+
+    def choose(new: Any, old: Any) -> Any:
+        return old if is_clock(new) else new
+
+    fresh = optimizer.init(player.params)
+    return player._replace(opt_state=jax.tree.map(choose, fresh, player.opt_state, is_leaf=is_clock))
+
+
+def update_discriminator(game: Game, state: GameState, turn: Turn, key: Key, batch: Batch) -> tuple[GameState, Metrics]:
     """One step of the discriminator; techniques with memory update it from what this step saw."""
-    fake_images, _ = generate(game, key, state.generator.params, state.generator.variables, batch.images.shape[0])
-
-    def objective(params: Params) -> tuple[Array, Any]:
-        view, variables = look(game, key, state, params, batch, fake_images, together=True)
-        loss, metrics = add_losses("d", discriminator_losses(game), state, view)
-        states = {name: technique.update(state.techniques[name], view) for name, technique in game.techniques.items()}
-        return loss, (variables, jax.lax.stop_gradient(states), metrics)
-
-    gradients, (variables, states, metrics) = jax.grad(objective, has_aux=True)(state.discriminator.params)
-    player = descend(game.discriminator_optimizer, game.average_rate, state.step, state.discriminator, gradients)
-    return state._replace(discriminator=player._replace(variables=variables), techniques=states), metrics
+    gradients, state, metrics = accumulate(discriminator_slope, game, state, turn, key, batch)
+    player = descend(game.discriminator_optimizer, game.average_rate(turn), state.discriminator, gradients)
+    return state._replace(discriminator=player), metrics
 
 
-def update_generator(game: Game, state: GameState, key: Key, batch: Batch) -> tuple[GameState, Metrics]:
+def update_generator(game: Game, state: GameState, turn: Turn, key: Key, batch: Batch) -> tuple[GameState, Metrics]:
     """One step of the generator, through the discriminator, against a real batch of its own."""
+    gradients, state, metrics = accumulate(generator_slope, game, state, turn, key, batch)
+    player = descend(game.generator_optimizer, game.average_rate(turn), state.generator, gradients)
+    return state._replace(generator=player), metrics
+
+
+def accumulate(slope: Callable[..., Slope], game: Game, state: GameState, turn: Turn, key: Key, batch: Batch) -> Slope:
+    """Returns the mean slope of the batch's parts, looked at one after the other: a large batch in less memory.
+
+    Each part has its own noise and batch statistics, and finds the variables and memories that the one before has left.
+    """
+    parts = game.accumulate
+    if parts == 1:
+        return slope(game, state, turn, key, batch)
+
+    def add(carry: tuple[GameState, Any], part: tuple[Key, Batch]) -> tuple[tuple[GameState, Any], None]:
+        gradients, state, metrics = slope(game, carry[0], turn, *part)
+        return (state, jax.tree.map(jnp.add, carry[1], (gradients, metrics))), None
+
+    # Every k-th image, not a stretch: each of the devices that share the batch then has its share of each part.
+    dealt = jax.tree.map(lambda leaf: leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), batch)
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(parts))
+    first = jax.tree.map(lambda leaf: leaf[0], (keys, dealt))
+    gradients, _, metrics = jax.eval_shape(lambda state, part: slope(game, state, turn, *part), state, first)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (gradients, metrics))
+    (state, total), _ = jax.lax.scan(add, (state, nothing), (keys, dealt))
+    gradients, metrics = jax.tree.map(lambda leaf: leaf / parts, total)
+    return Slope(gradients, state, metrics)
+
+
+def discriminator_slope(game: Game, state: GameState, turn: Turn, key: Key, batch: Batch) -> Slope:
+    """Returns the gradients of the discriminator's losses."""
+    batch = at_stage(game, turn, batch)
+    fake, _ = generate(game, state, turn, key, batch)
 
     def objective(params: Params) -> tuple[Array, Any]:
-        fake_images, variables = generate(game, key, params, state.generator.variables, batch.images.shape[0])
-        opponent = look_ahead(game, key, state, batch, fake_images)
-        view, _ = look(game, key, state, opponent, batch, fake_images, together=False)
+        view, variables = look(game, _playing(state, discriminator=params), turn, key, batch, fake, together=True)
+        loss, metrics = add_losses("d", discriminator_losses(game), state, view)
+        memories = {}
+        for name, technique in game.techniques.items():
+            mine = own(view, name)
+            memories[name] = technique.update(state.techniques[name], mine)
+            reported = technique.report(memories[name], mine)
+            metrics |= {f"d/{name}/{detail}": number for detail, number in reported.items()}
+        return loss, (variables, jax.lax.stop_gradient(memories), metrics)
+
+    gradients, (variables, memories, metrics) = jax.grad(objective, has_aux=True)(state.discriminator.params)
+    player = state.discriminator._replace(variables=variables)
+    return Slope(gradients, state._replace(discriminator=player, techniques=memories), metrics)
+
+
+def generator_slope(game: Game, state: GameState, turn: Turn, key: Key, batch: Batch) -> Slope:
+    """Returns the gradients of the generator's losses, through the discriminator."""
+    batch = at_stage(game, turn, batch)
+
+    def objective(params: Params) -> tuple[Array, Any]:
+        playing = _playing(state, generator=params)
+        fake, variables = generate(game, playing, turn, key, batch)
+        playing = _playing(playing, discriminator=look_ahead(game, playing, turn, key, batch, fake))
+        view, _ = look(game, playing, turn, key, batch, fake, together=False)
         losses = {name: technique.generator_loss for name, technique in game.techniques.items()}
         loss, metrics = add_losses("g", losses, state, view)
-        return loss, (variables, metrics)
+        memories = {
+            name: technique.update_generator(state.techniques[name], own(view, name))
+            for name, technique in game.techniques.items()
+        }
+        return loss, (variables, jax.lax.stop_gradient(memories), metrics)
 
-    gradients, (variables, metrics) = jax.grad(objective, has_aux=True)(state.generator.params)
-    player = descend(game.generator_optimizer, game.average_rate, state.step, state.generator, gradients)
-    return state._replace(generator=player._replace(variables=variables)), metrics
-
-
-def generate(game: Game, key: Key, params: Params, variables: Variables, count: int) -> tuple[Array, Variables]:
-    """Returns `count` generated images in training mode, and the generator's variables after them."""
-    latents = game.networks.sample_latents(stream(key, "latents"), count)
-    return game.networks.generator.apply(params, variables, stream(key, "generator"), latents, train=True)
-
-
-def look(
-    game: Game, key: Key, state: GameState, params: Params, batch: Batch, fake_images: Array, together: bool
-) -> tuple[View, Variables]:
-    """Returns what the techniques may see, and the discriminator's variables after it has seen the real images.
-
-    Minibatch statistics belong to one batch, so labelled, real and generated images do not mix, unless the networks
-    are joint. With `together` their batches go through the discriminator side by side, which makes one large matrix
-    product out of three: right where all are needed. Apart, XLA can drop the passes that nobody reads; convolutions
-    are faster apart in any case.
-    """
-    variables = state.discriminator.variables
-
-    def critique(key: Key, images: Array) -> tuple[Critique, Variables]:
-        for name, technique in game.techniques.items():
-            if technique.discriminator_input is not None:
-                images = technique.discriminator_input(stream(key, name), images)
-        return game.networks.discriminator.apply(params, variables, stream(key, "discriminator"), images, train=True)
-
-    images = {"real": batch.images, "fake": fake_images}
-    if batch.labeled_images is not None:
-        images["labeled"] = batch.labeled_images
-    keys = [stream(key, name) for name in images]
-    if game.networks.joint:
-        joint, after = critique(keys[0], jnp.concatenate([batch.images, fake_images]))
-        critiques = [(half, after) for half in _halves(joint)]
-    elif together and not game.networks.convolutional:
-        stacked = jax.vmap(critique)(jnp.stack(keys), jnp.stack(list(images.values())))
-        critiques = [jax.tree.map(lambda leaf, index=index: leaf[index], stacked) for index in range(len(images))]
-    else:
-        critiques = [critique(*each) for each in zip(keys, images.values(), strict=True)]
-    seen = dict(zip(images, critiques, strict=True))
-    labeled = seen["labeled" if "labeled" in seen else "real"][0] if batch.labeled_labels is not None else None
-
-    def ask(images: Array) -> Critique:
-        if game.networks.joint:  # In the place of the real ones.
-            images = jnp.concatenate([images, fake_images])
-        answer = critique(stream(key, "critique"), images)[0]
-        return _halves(answer)[0] if game.networks.joint else answer
-
-    aims = targets(game.techniques)
-    view = View(batch, fake_images, seen["real"][0], seen["fake"][0], labeled, state.step, critique=ask, targets=aims)
-    return view, seen["real"][1]
-
-
-def _halves(joint: Critique) -> list[Critique]:
-    return [jax.tree.map(lambda leaf, half=half: jnp.split(leaf, 2)[half], joint) for half in (0, 1)]
+    gradients, (variables, memories, metrics) = jax.grad(objective, has_aux=True)(state.generator.params)
+    player = state.generator._replace(variables=variables)
+    return Slope(gradients, state._replace(generator=player, techniques=memories), metrics)
 
 
 def discriminator_losses(game: Game) -> dict[str, Loss | None]:
@@ -179,37 +213,36 @@ def add_losses(player: str, losses: Mapping[str, Loss | None], state: GameState,
     total, metrics = jnp.zeros(()), {}
     for name, loss in losses.items():
         if loss is not None:
-            value, details = loss(state.techniques[name], view)
+            value, details = loss(state.techniques[name], own(view, name))
             total = total + value
             metrics[f"{player}/{name}"] = value
             metrics |= {f"{player}/{name}/{detail}": number for detail, number in details.items()}
     return total, metrics
 
 
-def look_ahead(game: Game, key: Key, state: GameState, batch: Batch, fake_images: Array) -> Params:
+def look_ahead(game: Game, state: GameState, turn: Turn, key: Key, batch: Batch, fake: Examples) -> Params:
     """Returns the discriminator's parameters that the generator plays against: unrolled, if a technique says so."""
 
-    def objective(params: Params) -> Array:
-        view, _ = look(game, key, state, params, batch, fake_images, together=True)
+    def objective(params: Params, index: Array | int) -> Array:
+        playing, inner = _playing(state, discriminator=params), stream(key, "lookahead", index)
+        view, _ = look(game, playing, turn, inner, batch, fake, together=True)
         return add_losses("d", discriminator_losses(game), state, view)[0]
 
-    params = state.discriminator.params
+    player = state.discriminator
     for technique in game.techniques.values():
         if technique.lookahead is not None:
-            params = technique.lookahead(params, objective)
-    return params
+            player = player._replace(params=technique.lookahead(player, objective, game.discriminator_optimizer))
+    return player.params
 
 
-def descend(
-    optimizer: optax.GradientTransformation, average_rate: float, step: Array, player: Player, gradients: Params
-) -> Player:
-    """Returns the player after one optimiser step and one step of its moving average.
+def _playing(state: GameState, **params: Params) -> GameState:
+    """Returns the game with other parameters of the players that are named."""
+    return state._replace(**{name: getattr(state, name)._replace(params=each) for name, each in params.items()})
 
-    The average spans at most `1 / average_rate` steps and at most a ninth of the run so far, so that it is sensible
-    early on; the released code starts it at zero and has the same average in the long run.
-    """
+
+def descend(optimizer: optax.GradientTransformation, average_rate: Array, player: Player, gradients: Params) -> Player:
+    """Returns the player after one optimiser step and one step of its moving average."""
     updates, opt_state = optimizer.update(gradients, player.opt_state, player.params)
     params = optax.apply_updates(player.params, updates)
-    rate = jnp.maximum(average_rate, 9.0 / (10.0 + step))
-    average = optax.incremental_update(params, player.average, rate)
+    average = optax.incremental_update(params, player.average, average_rate)
     return Player(params, player.variables, opt_state, average)

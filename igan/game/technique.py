@@ -15,10 +15,21 @@ import optax
 
 import igan.techniques
 from igan.errors import UserError, did_you_mean
-from igan.types import Array, Key, Metrics, Params, Targets, View
+from igan.types import Array, Examples, Key, Metrics, Networks, Params, Player, Targets, Turn, View
 
 State = Any
 Loss = Callable[[State, View], tuple[Array, Metrics]]
+OptimizerWrapper = Callable[[optax.GradientTransformation], optax.GradientTransformation]
+
+# What a technique may need, in words, and how to have it: of the data,
+NEEDS = {
+    "labeled": "images with labels",
+    "labels": "the label of every image: set --config.labels_per_class=0",
+    # of the networks, which say what they give (`Networks.gives`), or of a technique that changes them.
+    "class_logits": "a discriminator with a logit for each class",
+    "reconstruction": "a discriminator that is an autoencoder",
+    "plain_weights": "a discriminator whose outputs grow with its weights, which weight normalisation undoes",
+}
 
 
 class Technique(NamedTuple):
@@ -35,21 +46,43 @@ class Technique(NamedTuple):
     ...     return Technique(discriminator_loss=penalty)
     """
 
-    init: Callable[[Key], State] = lambda key: None
-    update: Callable[[State, View], State] = lambda state, view: state
+    # Memory: a pytree of one form. Branch on `view.turn`, never on memory: it is each replica's own, and a `cond` on
+    # it computes both branches. `init` is given real images, for the shapes of what is remembered.
+    init: Callable[[Key, Examples], State] = lambda key, real: None
+    update: Callable[[State, View], State] = lambda state, view: state  # After a step of the discriminator,
+    update_generator: Callable[[State, View], State] = lambda state, view: state  # and of the generator.
+    report: Callable[[State, View], Metrics] = lambda state, view: {}  # After `update`: metrics that are no loss.
     discriminator_loss: Loss | None = None
     generator_loss: Loss | None = None
-    discriminator_input: Callable[[Key, Array], Array] | None = None
-    discriminator_optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] | None = None
-    generator_optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] | None = None
-    # (discriminator params, objective(params) -> loss) -> params that the generator plays against (unrolled GANs).
-    lookahead: Callable[[Params, Callable[[Params], Array]], Params] | None = None
+    # (state, key, images) -> what the discriminator is shown of real, labelled and generated images.
+    discriminator_input: Callable[[State, Key, Array], Array] | None = None
+    discriminator_optimizer: OptimizerWrapper | None = None
+    generator_optimizer: OptimizerWrapper | None = None
+    # (discriminator, objective, its optimiser) -> parameters that the generator plays against (unrolled GANs).
+    # `objective(params, index)` is the discriminator's loss with the noise of that inner step.
+    lookahead: Callable[[Player, Callable[..., Array], optax.GradientTransformation], Params] | None = None
     # Layers for the places that network families leave open (`igan.models`), by the name of the place.
     layers: Mapping[str, Callable[..., Any]] = {}
     targets: Targets | None = None  # What the objectives aim at instead of 1,
     reads_targets: frozenset[str] = frozenset()  # and which of them ("real", "generator") the losses of this one read.
+    objective: bool = False  # Whether its losses are a game of their own, of which a player can have one.
+    needs: frozenset[str] = frozenset()  # What it cannot do without, of `NEEDS`,
+    gives: frozenset[str] = frozenset()  # and what its layers make the networks give to others.
     # (all enabled techniques) -> why this one cannot work beside them, or None.
     conflict: Callable[[Mapping[str, "Technique"]], str | None] = lambda techniques: None
+
+
+class Game(NamedTuple):
+    """The rules, which stay the same from one update to the next."""
+
+    networks: Networks
+    techniques: Mapping[str, Technique]
+    discriminator_optimizer: optax.GradientTransformation
+    generator_optimizer: optax.GradientTransformation
+    average_rate: Callable[[Turn], Array]  # How far the averages of the parameters move in a step, in (0, 1].
+    accumulate: int = 1  # In how many parts, one after the other, a step looks at its batch.
+    # (key, labels of the real images) -> labels of as many generated ones, where the networks are given labels.
+    generated_labels: Callable[[Key, Array], Array] = lambda key, labels: labels
 
 
 def known() -> list[str]:
@@ -114,7 +147,7 @@ def targets(techniques: Mapping[str, Technique]) -> Targets:
 
 def wrap(
     optimizer: optax.GradientTransformation,
-    wrappers: Iterable[Callable[[optax.GradientTransformation], optax.GradientTransformation] | None],
+    wrappers: Iterable[OptimizerWrapper | None],
 ) -> optax.GradientTransformation:
     """Returns a player's optimiser inside what its techniques make of it, the first technique innermost."""
     for wrapper in wrappers:

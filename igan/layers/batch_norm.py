@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from igan.types import Array
+from igan.types import Array, Context
 
 
 class ShiftBatchNorm(nn.Module):
@@ -14,19 +14,19 @@ class ShiftBatchNorm(nn.Module):
     network is sampled, one training-mode pass with the parameters at hand refreshes them
     (`igan.game.inference.freeze`), so they always belong to the parameters they are used with.
 
-    Example: `ShiftBatchNorm()(activations, train=True)` keeps the shape [n, ..., features].
+    Example: `ShiftBatchNorm()(activations, context)` keeps the shape [n, ..., features].
     """
 
     epsilon: float = 1e-6
 
     @nn.compact
-    def __call__(self, inputs: Array, train: bool) -> Array:
+    def __call__(self, inputs: Array, context: Context) -> Array:
         features, dtype = inputs.shape[-1], inputs.dtype
         inputs = inputs.astype(jnp.promote_types(dtype, jnp.float32))
         mean = self.variable("statistics", "mean", jnp.zeros, (features,))
         variance = self.variable("statistics", "variance", jnp.ones, (features,))
         shift = self.param("shift", nn.initializers.zeros, (features,))
-        if train:
+        if context.train:
             axes = tuple(range(inputs.ndim - 1))
             mean.value = jnp.mean(inputs, axis=axes)
             variance.value = jnp.mean(jnp.square(inputs - mean.value), axis=axes)

@@ -1,10 +1,12 @@
 """Virtual batch normalisation (Salimans et al. 2016, section 3.5), with the statistics of a fixed reference batch."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax.numpy as jnp
 
 from igan.errors import UserError
-from igan.types import Array
+from igan.types import Array, Context
 
 
 class VirtualBatchNorm(nn.Module):
@@ -21,21 +23,21 @@ class VirtualBatchNorm(nn.Module):
     Attributes:
       reference_size: n, examples in the reference batch.
 
-    Example: `VirtualBatchNorm(100)(activations, train=True)` keeps the shape [100 + n, ..., features].
+    Example: `VirtualBatchNorm(100)(activations, context)` keeps the shape [100 + n, ..., features].
     """
 
     reference_size: int
     epsilon: float = 1e-6
 
     @nn.compact
-    def __call__(self, inputs: Array, train: bool) -> Array:
+    def __call__(self, inputs: Array, context: Context) -> Array:
         features, dtype = inputs.shape[-1], inputs.dtype
         inputs = inputs.astype(jnp.promote_types(dtype, jnp.float32))
         mean = self.variable("statistics", "mean", jnp.zeros, (features,))
         variance = self.variable("statistics", "variance", jnp.ones, (features,))
         shift = self.param("shift", nn.initializers.zeros, (features,))
         reference, examples = inputs[:0], inputs
-        if train:
+        if context.train:
             reference, examples = inputs[: self.reference_size], inputs[self.reference_size :]
             everywhere = tuple(range(inputs.ndim - 1))
             mean.value = jnp.mean(reference, axis=everywhere)
@@ -49,7 +51,7 @@ class VirtualBatchNorm(nn.Module):
         own_square = jnp.mean(jnp.square(deviation), axis=space, keepdims=True)
         mixed_variance = (1 - own_weight) * variance.value + own_weight * own_square - jnp.square(mixed_mean)
         normalized = (deviation - mixed_mean) / jnp.sqrt(mixed_variance + self.epsilon)
-        if train:
+        if context.train:
             reference = (reference - mean.value) / jnp.sqrt(variance.value + self.epsilon)
             normalized = jnp.concatenate([reference, normalized])
         return (normalized + shift).astype(dtype)
@@ -58,27 +60,32 @@ class VirtualBatchNorm(nn.Module):
 class ReferenceBatch(nn.Module):
     """Propagates a fixed batch of latents through a generator, in front of the latents at hand.
 
-    The reference latents are drawn once, at initialisation, and kept in the collection "reference". They are needed in
-    training only: otherwise the generator's layers use the statistics they left behind, and one image costs one image.
+    The reference latents, and their labels if the generator is given some, are drawn once, at initialisation, and kept
+    in the collection "reference". They are needed in training only: otherwise the generator's layers use the statistics
+    they left behind, and one image costs one image.
 
     Attributes:
-      generator: a module (latents, train) -> images.
+      generator: a module (latents, context) -> images.
       size: latents in the reference batch.
 
-    Example: `ReferenceBatch(generator, 100)(latents, train=True)` takes latents [n, latent_size] to n images.
+    Example: `ReferenceBatch(generator, 100)(latents, context)` takes latents [n, latent_size] to n images.
     """
 
     generator: nn.Module
     size: int
 
     @nn.compact
-    def __call__(self, latents: Array, train: bool) -> Array:
+    def __call__(self, latents: Array, context: Context) -> Array:
         if self.is_initializing() and len(latents) < self.size:
             raise UserError(
                 f"virtual_batch_norm.reference_size={self.size} is more than initial_images={len(latents)}:"
                 f" use --config.techniques.virtual_batch_norm.reference_size={len(latents)} or fewer"
             )
         reference = self.variable("reference", "latents", lambda: latents[: self.size])
-        if not train:
-            return self.generator(latents, train=False)
-        return self.generator(jnp.concatenate([reference.value, latents]), train=True)[self.size :]
+        if (labels := context.labels) is not None:
+            known = self.variable("reference", "labels", jnp.array, labels[: self.size])
+            labels = jnp.concatenate([known.value, labels])
+        if not context.train:
+            return self.generator(latents, context)
+        both = jnp.concatenate([reference.value, latents])
+        return self.generator(both, dataclasses.replace(context, labels=labels))[self.size :]

@@ -2,19 +2,44 @@
 
 `PLACES` of a family names the places it leaves open to techniques; `layers` fills some of them (`Technique.layers`):
 
-- "generator_norm": () -> the normalisation after each hidden layer of the generator, called with (inputs, train);
-- "generator": (generator module) -> the module to use instead;
+- "generator": (generator module) -> the module to use instead, called with (latents, context);
+- "generator_norm": () -> the normalisation after each hidden layer of the generator, called with (inputs, context);
+- "generator_layer", "discriminator_layer": (`Layer`) -> a layer with weights, called with (inputs, context): how it
+  holds them, normalised or not, is its own affair;
 - "discriminator_features": () -> a layer on the features [n, f] before the discriminator's last layer.
+
+A place that nobody fills has a default of the family's. `TAKES` of a family names the kinds of data (`Space.kind`)
+that it is for; without, it is for images.
 """
 
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
 
 from igan.errors import UserError, did_you_mean
-from igan.types import Networks
+from igan.types import Array, Context, Networks, Space
+
+PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+class Layer(NamedTuple):
+    """What a family asks of a layer with weights; what fills the place decides how it holds them."""
+
+    features: int
+    kernel: int = 0  # Side of a convolution's square kernel; 0: a dense layer.
+    stride: int = 1
+    padding: int = 0  # Zeros on each side of the image.
+    transposed: bool = False  # `igan.layers.convolution.conv_transpose`, twice as large, with a kernel of side 5.
+    is_last: bool = False  # The network's outputs.
+    bias: bool = True  # False where a normalisation with a shift follows.
+    dtype: Any = jnp.float32  # In which it is computed.
+
+
+MakeLayer = Callable[[Layer], Callable[[Array, Context], Array]]
 
 
 def known() -> list[str]:
@@ -34,28 +59,28 @@ def defaults(name: str) -> dict[str, Any]:
 
 def load(
     config: Mapping[str, Any],
-    image_shape: tuple[int, int, int],
+    space: Space,
     classes: int | None,
     layers: Mapping[str, Callable[..., Any]],
 ) -> Networks:
     """Returns the networks that `config.networks` names.
 
     Args:
-      image_shape: height, width, channels.
+      space: what examples of the data are.
       classes: K for a discriminator with K classes; None for one with a single logit.
       layers: what techniques put into the networks, by place.
 
-    Raises UserError for a layer whose place the family does not have.
+    Raises UserError for data that the family does not take, and for a layer whose place it does not have.
     """
     settings = dict(config)
     name = settings.pop("name")
     module = _module(name)
-    known = defaults(name).keys() - {"name"}
+    fields = defaults(name).keys() - {"name"}
     for setting in settings:
-        if setting not in known:
+        if setting not in fields:
             raise UserError(
                 f"the networks '{name}' have no '{setting}': they are chosen by another experiment, not by a flag, or"
-                f" in Python by igan.config.default('{name}').{did_you_mean(setting, known)}"
+                f" in Python by igan.config.default('{name}').{did_you_mean(setting, fields)}"
             )
     for place in layers:
         if place not in module.PLACES:
@@ -63,7 +88,13 @@ def load(
                 f"the networks '{name}' have no place '{place}' for what a technique puts there: disable that"
                 f" technique, or choose other networks; '{name}' has {', '.join(module.PLACES) or 'none'}"
             )
-    return module.make(image_shape, classes, layers, **settings)
+    if space.kind not in (takes := getattr(module, "TAKES", ("images",))):
+        fitting = [each for each in known() if space.kind in getattr(_module(each), "TAKES", ("images",))]
+        raise UserError(
+            f"the networks '{name}' are for {' and '.join(takes)}, and the data are {space.kind}: choose other data, or"
+            f" an experiment with networks for {space.kind} ({', '.join(fitting) or 'there are none yet'})"
+        )
+    return module.make(space.shape, classes, layers, **settings)
 
 
 def require(field: str, value: Any, expected: str, holds: Callable[[Any], object]) -> None:
@@ -81,6 +112,29 @@ def require_widths(field: str, widths: Any, count: int | None = None) -> None:
         f"{number} from 1 to a million",
         lambda widths: count in (None, len(widths)) and all(map(is_width, widths)),
     )
+
+
+def require_latent_size(size: Any) -> None:
+    """Raises UserError unless a hyper-parameter can be the number of numbers in a latent."""
+    require("latent_size", size, "a whole number from 1 to a million", is_width)
+
+
+def require_noise(**stds: Any) -> None:
+    """Raises UserError unless these hyper-parameters are standard deviations of noise."""
+    for field, std in stds.items():
+        require(field, std, "a standard deviation, 0 or more", lambda std: 0 <= std < 1e38)
+
+
+def precision_dtype(precision: Any) -> Any:
+    """Returns the type in which convolutions are computed, of the hyper-parameter `precision`.
+
+    >>> precision_dtype("bfloat16").__name__
+    'bfloat16'
+
+    Raises UserError for another name.
+    """
+    require("precision", precision, "float32 or bfloat16", lambda name: name in PRECISIONS)
+    return PRECISIONS[precision]
 
 
 def is_width(value: Any) -> bool:

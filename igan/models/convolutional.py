@@ -1,5 +1,6 @@
 """The CIFAR-10 and SVHN networks of Salimans et al. (2016), sections 6.2 and 6.3, and the released code."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,12 +14,38 @@ from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.convolution import TransposedConv
 from igan.layers.noise import Dropout, GaussianNoise
 from igan.layers.weight_norm import WeightNormConv, WeightNormDense
-from igan.models import is_width, require, require_widths
-from igan.models.functional import critique, network
-from igan.types import Array, Critique, Key, Networks
+from igan.models import Layer, MakeLayer, precision_dtype, require, require_latent_size, require_noise, require_widths
+from igan.models.functional import as_they_are, critique, filled, gives, network
+from igan.types import Array, Context, Critique, Key, Networks
 
-PLACES = ("generator", "generator_norm", "discriminator_features")
-PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+PLACES = ("generator", "generator_norm", "generator_layer", "discriminator_layer", "discriminator_features")
+
+
+def generator_layer(asked: Layer) -> Callable[[Array, Context], Array]:
+    """Returns the generator's layers: plain ones, but for the last."""
+    if asked.is_last:
+        layer = WeightNormConv(
+            asked.features,
+            asked.kernel,
+            transposed=asked.transposed,
+            train_scale=True,
+            initial_std=0.1,
+            dtype=asked.dtype,
+        )
+    elif asked.transposed:
+        layer = TransposedConv(asked.features, std=0.05, dtype=asked.dtype)
+    else:
+        layer = nn.Dense(asked.features, use_bias=asked.bias, kernel_init=nn.initializers.normal(0.05))
+    return lambda inputs, context: layer(inputs)
+
+
+def discriminator_layer(asked: Layer) -> Callable[[Array, Context], Array]:
+    """Returns the discriminator's layers, weight-normalised."""
+    if asked.kernel:
+        layer = WeightNormConv(asked.features, asked.kernel, asked.stride, asked.padding, dtype=asked.dtype)
+    else:
+        layer = WeightNormDense(asked.features, train_scale=True, initial_std=0.1, direction_std=0.05)
+    return lambda inputs, context: layer(inputs)
 
 
 class Generator(nn.Module):
@@ -28,22 +55,21 @@ class Generator(nn.Module):
     image_shape: tuple[int, int, int]
     dtype: Any
     norm: Callable[[], nn.Module] = ShiftBatchNorm
+    layer: MakeLayer = generator_layer
 
     @nn.compact
-    def __call__(self, latents: Array, train: bool) -> Array:
+    def __call__(self, latents: Array, context: Context) -> Array:
         height, width, channels = self.image_shape
         shrunk = 2 ** len(self.widths)
         shape = (height // shrunk, width // shrunk, self.widths[0])
         # The shift of the batch norm is the layer's bias.
-        size, kernel_init = shape[0] * shape[1] * shape[2], nn.initializers.normal(0.05)
-        hidden = nn.Dense(size, use_bias=False, kernel_init=kernel_init)(latents)
-        hidden = jax.nn.relu(self.norm()(hidden.astype(self.dtype), train)).reshape(-1, *shape)
+        hidden = self.layer(Layer(math.prod(shape), bias=False))(latents, context)
+        hidden = jax.nn.relu(self.norm()(hidden.astype(self.dtype), context)).reshape(-1, *shape)
         for features in self.widths[1:]:
-            upsampled = TransposedConv(features, std=0.05, dtype=self.dtype)(hidden)
-            hidden = jax.nn.relu(self.norm()(upsampled, train))
-        pixels = WeightNormConv(
-            channels, kernel=5, transposed=True, train_scale=True, initial_std=0.1, dtype=self.dtype
-        )(hidden)
+            upsampling = Layer(features, kernel=5, transposed=True, bias=False, dtype=self.dtype)
+            hidden = jax.nn.relu(self.norm()(self.layer(upsampling)(hidden, context), context))
+        last = Layer(channels, kernel=5, transposed=True, is_last=True, dtype=self.dtype)
+        pixels = self.layer(last)(hidden, context)
         return jnp.tanh(pixels.astype(jnp.float32))
 
 
@@ -56,15 +82,16 @@ class Discriminator(nn.Module):
     dropout: float
     classes: int | None
     dtype: Any
-    minibatch: Callable[[], nn.Module] | None = None
+    layer: MakeLayer = discriminator_layer
+    on_features: Callable[..., Callable[[Array], Array]] = as_they_are
 
     @nn.compact
-    def __call__(self, images: Array, train: bool) -> Critique:
+    def __call__(self, images: Array, context: Context) -> Critique:
         def layer(hidden: Array, features: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> Array:
-            outputs = WeightNormConv(features, kernel, stride, padding, dtype=self.dtype)(hidden)
-            return leaky_relu(outputs)
+            asked = Layer(features, kernel, stride, padding, dtype=self.dtype)
+            return leaky_relu(self.layer(asked)(hidden, context))
 
-        narrow, wide = self.widths
+        (narrow, wide), train = self.widths, context.train
         hidden = GaussianNoise(self.input_noise)(Dropout(self.input_dropout)(images, train), train)
         hidden = hidden.astype(self.dtype)
         for features in (narrow, wide):
@@ -73,8 +100,7 @@ class Discriminator(nn.Module):
         hidden = layer(hidden, wide, padding=0)
         hidden = layer(layer(hidden, wide, kernel=1, padding=0), wide, kernel=1, padding=0)
         features = jnp.mean(hidden, axis=(1, 2), dtype=jnp.float32)
-        last = features if self.minibatch is None else self.minibatch()(features)
-        outputs = WeightNormDense(self.classes or 1, train_scale=True, initial_std=0.1, direction_std=0.05)(last)
+        outputs = self.layer(Layer(self.classes or 1, is_last=True))(self.on_features()(features), context)
         return critique(outputs, features, self.classes)
 
 
@@ -106,14 +132,14 @@ def make(
 
     Raises UserError naming the hyper-parameter that is off, or where the images do not fit.
     """
-    require("latent_size", latent_size, "a whole number from 1 to a million", is_width)
+    require_latent_size(latent_size)
     require_widths("generator_widths", generator_widths)
     require("generator_widths", generator_widths, "at least one width", len)
     require_widths("discriminator_widths", discriminator_widths, count=2)
     for name, rate in (("input_dropout", input_dropout), ("dropout", dropout)):
         require(name, rate, "a share in [0, 1)", lambda rate: 0 <= rate < 1)
-    require("input_noise", input_noise, "a standard deviation, 0 or more", lambda std: 0 <= std < 1e38)
-    require("precision", precision, "float32 or bfloat16", lambda name: name in PRECISIONS)
+    require_noise(input_noise=input_noise)
+    dtype = precision_dtype(precision)
     shrunk = 2 ** len(generator_widths)
     if min(image_shape[:2]) < 16 or image_shape[0] % shrunk or image_shape[1] % shrunk:
         raise UserError(
@@ -122,15 +148,25 @@ def make(
             " generator_widths, or --config.networks.name=fully_connected, or for an image folder"
             " --config.data.image_size=32 --config.data.crop=center"
         )
-    dtype = PRECISIONS[precision]
 
     def sample_latents(key: Key, count: int) -> Array:
         return jax.random.uniform(key, (count, latent_size))
 
-    generator = Generator(tuple(generator_widths), image_shape, dtype, layers.get("generator_norm", ShiftBatchNorm))
+    generator = Generator(
+        tuple(generator_widths),
+        image_shape,
+        dtype,
+        **filled(layers, norm="generator_norm", layer="generator_layer"),
+    )
     narrow, wide = discriminator_widths
     discriminator = Discriminator(
-        (narrow, wide), input_dropout, input_noise, dropout, classes, dtype, layers.get("discriminator_features")
+        (narrow, wide),
+        input_dropout,
+        input_noise,
+        dropout,
+        classes,
+        dtype,
+        **filled(layers, layer="discriminator_layer", on_features="discriminator_features"),
     )
     return Networks(
         generator=network(layers.get("generator", lambda module: module)(generator)),
@@ -138,4 +174,5 @@ def make(
         sample_latents=sample_latents,
         image_range=(-1.0, 1.0),
         convolutional=True,
+        gives=gives(classes),
     )

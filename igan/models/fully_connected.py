@@ -10,11 +10,26 @@ import jax
 from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.noise import GaussianNoise
 from igan.layers.weight_norm import UnitNormDense, WeightNormDense
-from igan.models import is_width, require, require_widths
-from igan.models.functional import critique, network
-from igan.types import Array, Critique, Key, Networks
+from igan.models import Layer, MakeLayer, require, require_latent_size, require_noise, require_widths
+from igan.models.functional import as_they_are, critique, filled, gives, network
+from igan.types import Array, Context, Critique, Key, Networks
 
-PLACES = ("generator", "generator_norm", "discriminator_features")
+PLACES = ("generator", "generator_norm", "generator_layer", "discriminator_layer", "discriminator_features")
+
+
+def generator_layer(asked: Layer) -> Callable[[Array, Context], Array]:
+    """Returns the generator's layers: plain ones, but for the last."""
+    if asked.is_last:
+        layer = UnitNormDense(asked.features)
+    else:
+        layer = nn.Dense(asked.features, use_bias=asked.bias, kernel_init=nn.initializers.glorot_uniform())
+    return lambda inputs, context: layer(inputs)
+
+
+def discriminator_layer(asked: Layer) -> Callable[[Array, Context], Array]:
+    """Returns the discriminator's layers, weight-normalised."""
+    layer = WeightNormDense(asked.features, train_scale=asked.is_last)
+    return lambda inputs, context: layer(inputs)
 
 
 class Generator(nn.Module):
@@ -23,15 +38,17 @@ class Generator(nn.Module):
     layers: Sequence[int]
     image_shape: tuple[int, int, int]
     norm: Callable[[], nn.Module] = ShiftBatchNorm
+    layer: MakeLayer = generator_layer
 
     @nn.compact
-    def __call__(self, latents: Array, train: bool) -> Array:
+    def __call__(self, latents: Array, context: Context) -> Array:
         hidden = latents
         for features in self.layers:
             # The shift of the batch norm is the layer's bias.
-            hidden = nn.Dense(features, use_bias=False, kernel_init=nn.initializers.glorot_uniform())(hidden)
-            hidden = jax.nn.softplus(self.norm()(hidden, train))
-        pixels = jax.nn.sigmoid(UnitNormDense(math.prod(self.image_shape))(hidden))
+            hidden = self.layer(Layer(features, bias=False))(hidden, context)
+            hidden = jax.nn.softplus(self.norm()(hidden, context))
+        outputs = self.layer(Layer(math.prod(self.image_shape), is_last=True))(hidden, context)
+        pixels = jax.nn.sigmoid(outputs)
         return pixels.reshape(-1, *self.image_shape)
 
 
@@ -42,18 +59,17 @@ class Discriminator(nn.Module):
     input_noise: float
     hidden_noise: float
     classes: int | None
-    minibatch: Callable[[], nn.Module] | None = None
+    layer: MakeLayer = discriminator_layer
+    on_features: Callable[..., Callable[[Array], Array]] = as_they_are
 
     @nn.compact
-    def __call__(self, images: Array, train: bool) -> Critique:
-        hidden = GaussianNoise(self.input_noise)(images.reshape(images.shape[0], -1), train)
+    def __call__(self, images: Array, context: Context) -> Critique:
+        hidden = GaussianNoise(self.input_noise)(images.reshape(images.shape[0], -1), context.train)
         features = hidden
         for width in self.layers:
-            features = jax.nn.relu(WeightNormDense(width)(hidden))
-            hidden = GaussianNoise(self.hidden_noise)(features, train)
-        if self.minibatch is not None:
-            hidden = self.minibatch()(hidden)
-        outputs = WeightNormDense(self.classes or 1, train_scale=True)(hidden)
+            features = jax.nn.relu(self.layer(Layer(width))(hidden, context))
+            hidden = GaussianNoise(self.hidden_noise)(features, context.train)
+        outputs = self.layer(Layer(self.classes or 1, is_last=True))(self.on_features()(hidden), context)
         return critique(outputs, features, self.classes)
 
 
@@ -81,23 +97,29 @@ def make(
 
     Raises UserError naming the hyper-parameter that is off.
     """
-    require("latent_size", latent_size, "a whole number from 1 to a million", is_width)
+    require_latent_size(latent_size)
     require_widths("generator_layers", generator_layers)
     require_widths("discriminator_layers", discriminator_layers)
     require("discriminator_layers", discriminator_layers, "at least one width", len)
-    for name, std in (("input_noise", input_noise), ("hidden_noise", hidden_noise)):
-        require(name, std, "a standard deviation, 0 or more", lambda std: 0 <= std < 1e38)
+    require_noise(input_noise=input_noise, hidden_noise=hidden_noise)
 
     def sample_latents(key: Key, count: int) -> Array:
         return jax.random.uniform(key, (count, latent_size))
 
-    generator = Generator(tuple(generator_layers), image_shape, layers.get("generator_norm", ShiftBatchNorm))
+    generator = Generator(
+        tuple(generator_layers), image_shape, **filled(layers, norm="generator_norm", layer="generator_layer")
+    )
     discriminator = Discriminator(
-        tuple(discriminator_layers), input_noise, hidden_noise, classes, layers.get("discriminator_features")
+        tuple(discriminator_layers),
+        input_noise,
+        hidden_noise,
+        classes,
+        **filled(layers, layer="discriminator_layer", on_features="discriminator_features"),
     )
     return Networks(
         generator=network(layers.get("generator", lambda module: module)(generator)),
         discriminator=network(discriminator),
         sample_latents=sample_latents,
         image_range=(0.0, 1.0),
+        gives=gives(classes),
     )

@@ -1,36 +1,37 @@
 """What all network families share: a Flax module as pure functions, and the end of a discriminator."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 
 from igan.randomness import stream
-from igan.types import Array, Critique, Key, Network, Params, Variables
+from igan.types import Array, Context, Critique, Network, Params, Variables
 
 
 def network(module: nn.Module) -> Network:
-    """Returns the module as a `Network`. Its `__call__` must be `(inputs, train)`.
+    """Returns the module as a `Network`. Its `__call__` must be `(inputs, context)`.
 
     >>> generator = network(Generator(layers=(500, 500), image_shape=(28, 28, 1)))
-    >>> params, variables = generator.init(jax.random.key(0), latents)
-    >>> images, variables = generator.apply(params, variables, jax.random.key(1), latents, train=True)
+    >>> params, variables = generator.init(context, latents)
+    >>> images, variables = generator.apply(params, variables, context, latents)
     """
 
-    def init(key: Key, inputs: Array) -> tuple[Params, Variables]:
-        keys = {"params": stream(key, "params"), "noise": stream(key, "noise")}
-        variables = dict(module.init(keys, inputs, train=True))
+    def init(context: Context, inputs: Array) -> tuple[Params, Variables]:
+        keys = {"params": stream(context.key, "params"), "noise": stream(context.key, "noise")}
+        variables = dict(module.init(keys, inputs, context))
         return variables.pop("params", {}), variables
 
-    def apply(params: Params, variables: Variables, key: Key, inputs: Array, train: bool) -> tuple[Any, Variables]:
+    def apply(params: Params, variables: Variables, context: Context, inputs: Array) -> tuple[Any, Variables]:
         collections = {"params": params, **variables}
-        if not train:
-            return module.apply(collections, inputs, train=False), variables
-        return module.apply(collections, inputs, train=True, rngs={"noise": key}, mutable=list(variables))
+        if not context.train:
+            return module.apply(collections, inputs, context), variables
+        return module.apply(collections, inputs, context, rngs={"noise": context.key}, mutable=list(variables))
 
-    def describe(inputs: Array) -> str:
-        keys = {"params": jax.random.key(0), "noise": jax.random.key(0)}
-        return module.tabulate(keys, inputs, train=True, console_kwargs={"width": 160, "force_terminal": False})
+    def describe(context: Context, inputs: Array) -> str:
+        keys = {"params": context.key, "noise": context.key}
+        return module.tabulate(keys, inputs, context, console_kwargs={"width": 160, "force_terminal": False})
 
     return Network(init, apply, describe)
 
@@ -48,3 +49,33 @@ def critique(outputs: Array, features: Array, classes: int | None) -> Critique:
     if classes is None:
         return Critique(logits=outputs[:, 0], features=features)
     return Critique(logits=jax.nn.logsumexp(outputs, axis=1), features=features, class_logits=outputs)
+
+
+def filled(layers: Mapping[str, Any], **places: str) -> dict[str, Any]:
+    """Returns the fields of a module that techniques fill; the others have their defaults.
+
+    Args:
+      places: the place of each field.
+
+    >>> filled({"generator_norm": ShiftBatchNorm}, norm="generator_norm", layer="generator_layer")
+    {'norm': <class 'igan.layers.batch_norm.ShiftBatchNorm'>}
+    """
+    return {field: layers[place] for field, place in places.items() if place in layers}
+
+
+def as_they_are(**options: Any) -> Callable[[Array], Array]:
+    """Returns what stands in the place of a layer on the features that nobody fills.
+
+    >>> as_they_are()(jnp.zeros((2, 3))).shape
+    (2, 3)
+    """
+    return lambda features: features
+
+
+def gives(classes: int | None) -> frozenset[str]:
+    """Returns what a discriminator of `critique` gives to techniques, by the names of `igan.game.technique.NEEDS`.
+
+    >>> gives(classes=10)
+    frozenset({'class_logits'})
+    """
+    return frozenset() if classes is None else frozenset({"class_logits"})

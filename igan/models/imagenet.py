@@ -17,13 +17,45 @@ from igan.layers.activation import leaky_relu
 from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.convolution import TransposedConv
 from igan.layers.noise import GaussianNoise
-from igan.models import is_width, require, require_widths
-from igan.models.convolutional import PRECISIONS
-from igan.models.functional import critique, network
-from igan.types import Array, Critique, Key, Networks
+from igan.models import (
+    Layer,
+    MakeLayer,
+    is_width,
+    precision_dtype,
+    require,
+    require_latent_size,
+    require_noise,
+    require_widths,
+)
+from igan.models.functional import as_they_are, critique, filled, gives, network
+from igan.types import Array, Context, Critique, Key, Networks
 
-PLACES = ("generator", "generator_norm", "discriminator_features")
+PLACES = ("generator", "generator_norm", "generator_layer", "discriminator_layer", "discriminator_features")
 SMALLEST = 4  # Side of the first feature map, in pixels.
+
+
+def generator_layer(asked: Layer) -> Callable[[Array, Context], Array]:
+    """Returns the generator's layers."""
+    if asked.is_last:
+        kernel_init, bias_init = nn.initializers.normal(0.075), nn.initializers.constant(-0.45)
+        side = (asked.kernel, asked.kernel)
+        layer = nn.Conv(asked.features, side, kernel_init=kernel_init, bias_init=bias_init, dtype=asked.dtype)
+    elif asked.transposed:
+        layer = TransposedConv(asked.features, std=0.02, dtype=asked.dtype)
+    else:
+        layer = nn.Dense(asked.features, use_bias=asked.bias, kernel_init=nn.initializers.normal(0.02))
+    return lambda inputs, context: layer(inputs)
+
+
+def discriminator_layer(asked: Layer) -> Callable[[Array, Context], Array]:
+    """Returns the discriminator's layers."""
+    settings = {"use_bias": asked.bias, "kernel_init": nn.initializers.normal(0.02)}
+    if asked.kernel:
+        side, strides = (asked.kernel, asked.kernel), (asked.stride, asked.stride)
+        layer = nn.Conv(asked.features, side, strides, padding=asked.padding, dtype=asked.dtype, **settings)
+    else:
+        layer = nn.Dense(asked.features, **settings)
+    return lambda inputs, context: layer(inputs)
 
 
 class Generator(nn.Module):
@@ -38,28 +70,23 @@ class Generator(nn.Module):
     channels: int
     dtype: Any
     norm: Callable[[], nn.Module] = ShiftBatchNorm
+    layer: MakeLayer = generator_layer
 
     @nn.compact
-    def __call__(self, latents: Array, train: bool) -> Array:
+    def __call__(self, latents: Array, context: Context) -> Array:
         sizes = noise_sizes(self.noise_channels)
         ends = [self.latent_size + sum(sizes[:level]) for level in range(len(sizes))]
         latent, *noise = jnp.split(latents, ends, axis=1)
-        kernel_init = nn.initializers.normal(0.02)
-        hidden = nn.Dense(SMALLEST**2 * self.widths[0], use_bias=False, kernel_init=kernel_init)(latent)
+        hidden = self.layer(Layer(SMALLEST**2 * self.widths[0], bias=False))(latent, context)
         hidden = hidden.astype(self.dtype).reshape(-1, SMALLEST, SMALLEST, self.widths[0])
         for level, maps in enumerate(noise):
             if level:
-                hidden = TransposedConv(self.widths[level], std=0.02, dtype=self.dtype)(hidden)
-            hidden = jax.nn.relu(self.norm()(hidden, train))
+                upsampling = Layer(self.widths[level], kernel=5, transposed=True, bias=False, dtype=self.dtype)
+                hidden = self.layer(upsampling)(hidden, context)
+            hidden = jax.nn.relu(self.norm()(hidden, context))
             maps = maps.reshape(*hidden.shape[:3], self.noise_channels[level]).astype(self.dtype)
             hidden = jnp.concatenate([hidden, maps], axis=-1)
-        pixels = nn.Conv(
-            self.channels,
-            (5, 5),
-            kernel_init=nn.initializers.normal(0.075),
-            bias_init=nn.initializers.constant(-0.45),
-            dtype=self.dtype,
-        )(hidden)
+        pixels = self.layer(Layer(self.channels, kernel=5, padding=2, is_last=True, dtype=self.dtype))(hidden, context)
         return jnp.tanh(pixels.astype(jnp.float32))
 
 
@@ -76,30 +103,24 @@ class Discriminator(nn.Module):
     input_noise: float
     classes: int | None
     dtype: Any
-    minibatch: Callable[[], nn.Module] | None = None
+    layer: MakeLayer = discriminator_layer
+    on_features: Callable[..., Callable[[Array], Array]] = as_they_are
 
     @nn.compact
-    def __call__(self, images: Array, train: bool) -> Critique:
-        kernel_init = nn.initializers.normal(0.02)
-        hidden = GaussianNoise(self.input_noise)(images, train).astype(self.dtype)
+    def __call__(self, images: Array, context: Context) -> Critique:
+        hidden = GaussianNoise(self.input_noise)(images, context.train).astype(self.dtype)
         for index, (features, stride) in enumerate(zip(self.widths, self.strides, strict=True)):
-            hidden = nn.Conv(
-                features,
-                (3, 3),
-                (stride, stride),
-                padding=1,
-                use_bias=index == 0,
-                kernel_init=kernel_init,
-                dtype=self.dtype,
-            )(hidden)
+            asked = Layer(features, kernel=3, stride=stride, padding=1, bias=index == 0, dtype=self.dtype)
+            hidden = self.layer(asked)(hidden, context)
             if index:  # As usual, the layer on the pixels is not normalised.
-                hidden = ShiftBatchNorm()(hidden, train)
+                hidden = ShiftBatchNorm()(hidden, context)
             hidden = leaky_relu(hidden)
         hidden = hidden.reshape(len(images), -1).astype(jnp.float32)
-        hidden = nn.Dense(self.dense_width, use_bias=False, kernel_init=kernel_init)(hidden)
-        features = leaky_relu(ShiftBatchNorm()(hidden, train))
-        last = features if self.minibatch is None else self.minibatch()(features)
-        outputs = nn.Dense(1 if self.classes is None else self.classes + 1, kernel_init=kernel_init)(last)
+        hidden = self.layer(Layer(self.dense_width, bias=False))(hidden, context)
+        features = leaky_relu(ShiftBatchNorm()(hidden, context))
+        last = Layer(1 if self.classes is None else self.classes + 1, is_last=True)
+        # The batch has two halves, and closeness is measured to each.
+        outputs = self.layer(last)(self.on_features(halves=True)(features), context)
         if self.classes is not None:
             outputs = outputs[:, :-1] - outputs[:, -1:]
         return critique(outputs, features, self.classes)
@@ -135,7 +156,7 @@ def make(
 
     Raises UserError naming the hyper-parameter that is off, or where the images do not fit.
     """
-    require("latent_size", latent_size, "a whole number from 1 to a million", is_width)
+    require_latent_size(latent_size)
     require_widths("generator_widths", generator_widths)
     require("generator_widths", generator_widths, "at least one width", len)
     require_widths("noise_channels", noise_channels, count=len(generator_widths))
@@ -143,8 +164,8 @@ def make(
     require("discriminator_widths", discriminator_widths, "at least one width", len)
     require_widths("discriminator_strides", discriminator_strides, count=len(discriminator_widths))
     require("dense_width", dense_width, "a whole number from 1 to a million", is_width)
-    require("input_noise", input_noise, "a standard deviation, 0 or more", lambda std: 0 <= std < 1e38)
-    require("precision", precision, "float32 or bfloat16", lambda name: name in PRECISIONS)
+    require_noise(input_noise=input_noise)
+    dtype = precision_dtype(precision)
     side = SMALLEST * 2 ** (len(generator_widths) - 1)
     if image_shape[:2] != (side, side):
         raise UserError(
@@ -152,15 +173,19 @@ def make(
             f" {len(generator_widths)} generator_widths make {side} x {side}; set --config.data.image_size={side}"
             " --config.data.crop=center, or other generator_widths and noise_channels"
         )
-    dtype = PRECISIONS[precision]
     total = latent_size + sum(noise_sizes(noise_channels))
 
     def sample_latents(key: Key, count: int) -> Array:
         return jax.random.uniform(key, (count, total), minval=-1.0)
 
-    norm = layers.get("generator_norm", ShiftBatchNorm)
-    generator = Generator(latent_size, tuple(generator_widths), tuple(noise_channels), image_shape[2], dtype, norm)
-    minibatch = layers.get("discriminator_features")
+    generator = Generator(
+        latent_size,
+        tuple(generator_widths),
+        tuple(noise_channels),
+        image_shape[2],
+        dtype,
+        **filled(layers, norm="generator_norm", layer="generator_layer"),
+    )
     discriminator = Discriminator(
         tuple(discriminator_widths),
         tuple(discriminator_strides),
@@ -168,8 +193,7 @@ def make(
         input_noise,
         classes,
         dtype,
-        # The batch has two halves, and closeness is measured to each.
-        None if minibatch is None else lambda: minibatch(halves=True),
+        **filled(layers, layer="discriminator_layer", on_features="discriminator_features"),
     )
     return Networks(
         generator=network(layers.get("generator", lambda module: module)(generator)),
@@ -178,6 +202,7 @@ def make(
         image_range=(-1.0, 1.0),
         convolutional=True,
         joint=True,
+        gives=gives(classes),
     )
 
 

@@ -2,42 +2,65 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import groupby, islice
+from typing import NamedTuple
 
 import numpy as np
 
 from igan.data import Stream
 from igan.game.batches import Streamed
 from igan.game.engine import Engine, Feed, Plan
+from igan.types import Stage
 
 
-def chunks(stream: Stream, plan: Plan, engine: Engine, seed: int, start: int, lengths: Iterable[int]) -> Iterator[Feed]:
-    """Yields what the engine is fed for chunks of `lengths` updates, the first of them update `start`.
+class Stretch(NamedTuple):
+    """Consecutive updates of one stage."""
 
-    A pure function of the stream, the seed and `start`: a resumed run sees what it would have. While a chunk is in use,
-    the next one is read and copied to the devices.
+    start: int
+    stage: Stage
+    updates: int
 
-    >>> for feed in chunks(stream, plan, engine, seed=1, start=0, lengths=[50, 50]):
-    ...     state, metrics = engine.run(state, 50, feed)
+
+def chunks(stream: Stream, plan: Plan, engine: Engine, seed: int, stretches: Iterable[Stretch]) -> Iterator[Feed]:
+    """Yields what the engine is fed for consecutive stretches of updates.
+
+    A pure function of the stream, the seed and the stretches: a resumed run sees what it would have. While a chunk is
+    in use, the next one is read and copied to the devices.
+
+    >>> for feed in chunks(stream, plan, engine, seed=1, stretches=[Stretch(0, stage, 50), Stretch(50, stage, 50)]):
+    ...     state, metrics = engine.run(state, stage, 50, feed)
     """
-    players = [
-        (steps, stream.batches(seed, name, plan.batch_size, start * steps, engine.rows))
-        for name, steps in zip(("discriminator", "generator"), plan.steps, strict=True)
-    ]
 
-    def read(updates: int) -> Feed:
-        discriminator, generator = (_stack(islice(batches, updates * steps), steps) for steps, batches in players)
-        return engine.put((discriminator, generator))
+    def feeds() -> Iterator[Feed]:
+        for _, same in groupby(stretches, key=lambda stretch: stretch.stage):
+            batches: list[Iterator[tuple[np.ndarray, np.ndarray]]] = []
+            for stretch in same:
+                batches = batches or _open(stream, plan, engine, seed, stretch)
+                discriminator, generator = (
+                    _stack(islice(each, stretch.updates * steps), steps)
+                    for steps, each in zip(plan.steps, batches, strict=True)
+                )
+                yield engine.put((discriminator, generator))
 
+    read = feeds()
     with ThreadPoolExecutor(1, thread_name_prefix="igan-feed") as reader:
-        waiting = None
-        for updates in lengths:
-            following = reader.submit(read, updates)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = following
-        if waiting is not None:
-            yield waiting.result()
+        waiting = reader.submit(next, read, None)
+        while (feed := waiting.result()) is not None:
+            waiting = reader.submit(next, read, None)
+            yield feed
+
+
+def _open(
+    stream: Stream, plan: Plan, engine: Engine, seed: int, first: Stretch
+) -> list[Iterator[tuple[np.ndarray, np.ndarray]]]:
+    """Returns the batches of both players from a stretch on, as long as its stage lasts."""
+    stage, done = first.stage, first.start - first.stage.start
+    return [
+        stream.batches(seed, name, size, consumed + done * steps * size, engine.rows(size))
+        for name, steps, size, consumed in zip(
+            ("discriminator", "generator"), plan.steps, stage.batch_sizes, stage.consumed, strict=True
+        )
+    ]
 
 
 def _stack(batches: Iterator[tuple[np.ndarray, np.ndarray]], steps: int) -> Streamed:

@@ -1,6 +1,7 @@
 """Scores of a run's averaged generators under named protocols: while it trains, and of its checkpoints."""
 
 import concurrent.futures
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from igan import data
 from igan.config import Config
 from igan.errors import UserError, did_you_mean
 from igan.game import inference
-from igan.game.batches import quantize
+from igan.game.inference import NO_OPTIONS
 from igan.metrics import compute, image_classifier, images, inception, weights
 from igan.metrics.classifier_score import classifier_score
 from igan.metrics.extract import FeatureNetwork, default_batch_size
@@ -22,7 +23,7 @@ from igan.metrics.images import Images
 from igan.metrics.score import Score
 from igan.randomness import stream
 from igan.run.experiment import Experiment
-from igan.types import Array, GameState, Key, Params, Variables
+from igan.types import Array, GameState, Key, Params, Stage, Turn, Variables
 
 CLASSIFIER_SCORE = "classifier_score"
 PAIRS = {"precision_recall": ("precision", "recall"), "density_coverage": ("density", "coverage")}  # Two in one.
@@ -66,6 +67,8 @@ def check(config: Config, built: Experiment) -> Asked:
             raise UserError(f"unknown score '{name}' in evaluation.scores.{did_you_mean(name, KNOWN)}")
     by_features, by_judge = [name for name in names if name != CLASSIFIER_SCORE], CLASSIFIER_SCORE in names
     network, settings = None, compute.Settings()
+    if names and (kind := built.dataset.space.kind) != "images":
+        raise UserError(f"{names[0]} is a score of images, and the data are {kind}: leave it out")
     if by_features:
         network = inception.network(weights.load(asked.inception_weights or None))._replace(devices=built.devices)
         settings = compute.complete(by_features, asked.images, reference_count(config, built), network, settings)
@@ -80,10 +83,13 @@ def check(config: Config, built: Experiment) -> Asked:
     return Asked(by_features, network, settings, by_judge)
 
 
-def make(config: Config, built: Experiment) -> Scorer:
+def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> Scorer:
     """Returns what computes the scores of `config.evaluation` for a state of an experiment.
 
     Image i is a pure function of the seed and of i, whatever the update: curves are not shaken by other latents.
+
+    Args:
+      options: sampling options, see `make_draw`; every score's protocol names them.
 
     Raises UserError as `check`, and for data that no classifier can be trained on.
 
@@ -93,7 +99,7 @@ def make(config: Config, built: Experiment) -> Scorer:
     """
     by_features, network, settings, by_judge = check(config, built)
     judge = _judge(built) if by_judge else None
-    draw, count = make_draw(built), config.evaluation.images
+    draw, count = make_draw(built, options), config.evaluation.images
     stopping: Callable[[], bool] = lambda: False  # noqa: E731 (each scoring has its own)
 
     def check_stop() -> None:
@@ -114,7 +120,7 @@ def make(config: Config, built: Experiment) -> Scorer:
             if judge:
                 found[CLASSIFIER_SCORE] = classifier_score(generated, judge)
             results.append(found)
-        return {name: _together([found[name] for found in results]) for name in results[0]}
+        return {name: _together([found[name] for found in results], options) for name in results[0]}
 
     return score
 
@@ -175,34 +181,56 @@ def _judge(built: Experiment) -> FeatureNetwork:
     return judge._replace(devices=built.devices)
 
 
-def make_draw(built: Experiment) -> Callable[[GameState, int, int], Images]:
-    """Returns a function (state, replica, count) -> images of the replica's averaged generator."""
-    networks, mesh = built.networks, Mesh(np.array(built.devices), ("data",))
+def make_draw(built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> Callable[[GameState, int, int], Images]:
+    """Returns a function (state, replica, count) -> images of the replica's averaged generator, as they are stored.
+
+    Args:
+      options: what the networks are asked for in sampling: a truncation, say. No setting of the run, and not in its
+        config.
+
+    Raises UserError for an option that the networks do not have.
+    """
+    game, space, networks = built.game, built.dataset.space, built.game.networks
+    for name in options:
+        if name not in networks.options:
+            has = ", ".join(sorted(networks.options)) or "no options"
+            raise UserError(f"these networks have no sampling option '{name}': they have {has}")
+    mesh = Mesh(np.array(built.devices), ("data",))
     split, everywhere = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
     block = default_batch_size(built.devices)  # As many as are then looked at.
 
-    @jax.jit
-    def freeze(params: Params, variables: Variables, key: Key) -> Variables:
-        return inference.freeze(networks, params, variables, key, built.plan.initial_images)
+    pool = jnp.asarray(built.labels)
 
-    @jax.jit
-    def draw(params: Params, variables: Variables, key: Key, numbers: Array) -> tuple[Array, Array]:
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(stream(key, "scores"), numbers)
-        latents = jax.vmap(lambda key: networks.sample_latents(key, 1)[0])(keys)
-        generated = networks.generator.apply(params, variables, key, latents, train=False)[0]
-        return quantize(generated, networks.image_range), jnp.isfinite(generated).all()
+    @functools.partial(jax.jit, static_argnums=4)
+    def freeze(params: Params, variables: Variables, key: Key, step: Array, stage: Stage) -> Variables:
+        count, turn = built.plan.initial_images, Turn(step, step, stage)
+        labels = inference.sample_labels(game, pool, key, count)
+        return inference.freeze(networks, params, variables, turn, key, count, labels, options)
+
+    @functools.partial(jax.jit, static_argnums=5)
+    def draw(
+        params: Params, variables: Variables, key: Key, step: Array, numbers: Array, stage: Stage
+    ) -> tuple[Array, Array]:
+        def one(key: Key) -> tuple[Array, Array | None]:
+            latents, labels = networks.sample_latents(key, 1), inference.sample_labels(game, pool, key, 1)
+            return jax.tree.map(lambda leaf: leaf[0], (latents, labels))
+
+        latents, labels = jax.vmap(one)(jax.vmap(jax.random.fold_in, (None, 0))(stream(key, "scores"), numbers))
+        turn = Turn(step, step, stage)
+        generated = inference.sample(networks, params, variables, turn, key, latents, labels, options)
+        return space.decode(generated, networks.image_range), jnp.isfinite(generated).all()
 
     def generated(state: GameState, replica: int, count: int) -> Images:
-        player = state.generator
+        player, stage = state.generator, built.plan.reached(int(state.step))
         one = jax.tree.map(lambda leaf: leaf[replica], (player.average, player.variables, state.key))
-        params, variables, key = jax.device_put(one, everywhere)
-        variables = freeze(params, variables, key)
+        params, variables, key, step = jax.device_put((*one, state.step), everywhere)
+        variables = freeze(params, variables, key, step, stage)
 
         def read(start: int, stop: int) -> np.ndarray:
             parts = []
             for first in range(start, stop, block):
                 numbers = jax.device_put(np.arange(first, first + block), split)
-                pixels, is_finite = draw(params, variables, key, numbers)
+                pixels, is_finite = draw(params, variables, key, step, numbers, stage)
                 if not is_finite:
                     raise UserError("the generator's images are not finite")
                 parts.append(np.asarray(pixels)[: stop - first])
@@ -221,10 +249,10 @@ def _stoppable(source: Images, check_stop: Callable[[], object]) -> Images:
     return source._replace(read=read)
 
 
-def _together(scores: list[Score]) -> dict[str, Any]:
+def _together(scores: list[Score], options: Mapping[str, float]) -> dict[str, Any]:
     stds = [score.std for score in scores]
     return {
         "value": [score.value for score in scores],
         "std": None if None in stds else stds,
-        "protocol": scores[0].protocol,
+        "protocol": "; ".join([scores[0].protocol, *(f"{name}={value:g}" for name, value in sorted(options.items()))]),
     }

@@ -14,7 +14,6 @@ from igan.errors import RunError, UserError
 from igan.game.inference import TestErrors
 from igan.metrics.compute import notes
 from igan.reporting.ablation import direction
-from igan.reporting.grids import image_grid
 from igan.reporting.log import RunLog
 from igan.reporting.progress import RunProgress
 from igan.run import scoring, summary, workdir
@@ -51,11 +50,12 @@ class Session(NamedTuple):
 def ask(session: Session, step: int, metrics: Metrics | None, state: GameState, evaluate: bool, sample: bool) -> Chunk:
     """Asks the device for what is due at a step, without waiting for it."""
     built = session.experiment
+    stage = built.plan.reached(step)
     return Chunk(
         step,
         hosts.gather(metrics),
-        built.engine.test_errors(state) if evaluate and built.has_test_errors else None,
-        built.engine.sample(state, session.config.reporting.samples) if sample else None,
+        built.engine.test_errors(state, stage) if evaluate and built.has_test_errors else None,
+        built.engine.sample(state, stage, session.config.reporting.samples) if sample else None,
     )
 
 
@@ -79,7 +79,8 @@ def report(session: Session, chunk: Chunk) -> None:
         session.log.write(step, epoch | values | {"test_examples": total} | seconds)
         message += f"  test errors {np.mean(errors.averaged):.0f} (raw {np.mean(errors.raw):.0f}) of {total:,}"
     if chunk.samples is not None:
-        session.log.image(step, grid(jax.device_get(chunk.samples), built.networks.image_range))
+        samples = jax.device_get(chunk.samples)
+        session.log.image(step, built.dataset.space.picture(samples, built.game.networks.image_range))
     session.progress.update(step, message)
 
 
@@ -135,14 +136,6 @@ def earlier_values(session: Session, name: str, found: scoring.Scores) -> list[f
     before = [line["scores"].get(name) for line in workdir.metrics(session.directory) if "scores" in line]
     protocol = found[name]["protocol"]
     return [statistics.fmean(each["value"]) for each in before if each and each["protocol"] == protocol]
-
-
-def grid(samples: np.ndarray, image_range: tuple[float, float]) -> np.ndarray:
-    """Returns one picture of all replicas' samples [R, count, height, width, channels], a block of rows each."""
-    replicas, count = samples.shape[:2]
-    columns = max(1, round(count**0.5))
-    rows = max(1, columns // replicas)
-    return image_grid(samples[:, : rows * columns].reshape(-1, *samples.shape[2:]), columns, image_range)
 
 
 def save(session: Session, step: int, state: GameState) -> None:

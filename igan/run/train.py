@@ -20,6 +20,7 @@ from igan.reporting.progress import RunProgress
 from igan.run import experiment, feed, scoring, signals, summary, workdir
 from igan.run.checkpoint import Checkpoints
 from igan.run.experiment import Experiment
+from igan.run.feed import Stretch
 from igan.run.scoring import Scorer
 from igan.run.session import Chunk, Session, ask, is_evaluated, last_scored, report, save, score, scores_are_due
 from igan.types import GameState
@@ -61,7 +62,7 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
             report(session, ask(session, 0, None, state, evaluate=True, sample=True))
         compiling = time.monotonic()
         if step < built.total_updates:
-            built.engine.compile(built.updates_per_chunk)
+            built.engine.compile(built.plan.stage(step), built.updates_per_chunk)
         compiled = time.monotonic()
         stop = stack.enter_context(signals.stop_on_signal())
         step, state = play(session, step, state, stop)
@@ -125,7 +126,7 @@ def play(session: Session, step: int, state: GameState, stop: list[str]) -> tupl
                 ("save", config.checkpoint.interval),
             )
         }
-        state, metrics = built.engine.run(state, step - before, next(feeds))
+        state, metrics = built.engine.run(state, built.plan.stage(before), step - before, next(feeds))
         if turn == ADVICE_AFTER_CHUNKS:
             advise(session)
         chunk = ask(session, step, metrics, state, due["evaluate"], due["sample"])
@@ -143,8 +144,12 @@ def play(session: Session, step: int, state: GameState, stop: list[str]) -> tupl
 
 
 def following(built: Experiment, step: int) -> int:
-    """Returns the update that the next chunk ends with: a multiple of its length, wherever an earlier run has ended."""
-    return min(built.total_updates, (step // built.updates_per_chunk + 1) * built.updates_per_chunk)
+    """Returns the update that the next chunk ends with: a multiple of its length, wherever an earlier run has ended.
+
+    Or the first one of the next stage, which has a program of its own.
+    """
+    end = built.plan.end(built.plan.stage(step), built.total_updates)
+    return min(end, (step // built.updates_per_chunk + 1) * built.updates_per_chunk)
 
 
 def feed_chunks(session: Session, start: int) -> Iterator[Feed | None]:
@@ -153,13 +158,13 @@ def feed_chunks(session: Session, start: int) -> Iterator[Feed | None]:
     if not isinstance(built.dataset, Stream):
         return itertools.repeat(None)
 
-    def lengths() -> Iterator[int]:
+    def stretches() -> Iterator[Stretch]:
         step = start
         while step < built.total_updates:
             before, step = step, following(built, step)
-            yield step - before
+            yield Stretch(before, built.plan.stage(before), step - before)
 
-    return feed.chunks(built.dataset, built.plan, built.engine, session.config.seed, start, lengths())
+    return feed.chunks(built.dataset, built.plan, built.engine, session.config.seed, stretches())
 
 
 def advise(session: Session) -> None:

@@ -18,7 +18,10 @@ from igan.types import Array, Metrics, View
 def make() -> Technique:
     """Returns the minimax objective of both players."""
     return Technique(
-        discriminator_loss=discriminator_loss, generator_loss=generator_loss, reads_targets=frozenset({"real"})
+        discriminator_loss=discriminator_loss,
+        generator_loss=generator_loss,
+        reads_targets=frozenset({"real"}),
+        objective=True,
     )
 
 

@@ -14,6 +14,7 @@ def make() -> Technique:
         discriminator_loss=minimax.discriminator_loss,
         generator_loss=generator_loss,
         reads_targets=frozenset({"real", "generator"}),
+        objective=True,
     )
 
 

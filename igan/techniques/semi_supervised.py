@@ -14,13 +14,13 @@ from igan.types import Array, Metrics, View
 
 def make() -> Technique:
     """Returns the supervised part of the loss. Needs labelled images and a discriminator with classes."""
-    return Technique(discriminator_loss=discriminator_loss)
+    return Technique(discriminator_loss=discriminator_loss, needs=frozenset({"labeled", "class_logits"}))
 
 
 def discriminator_loss(state: State, view: View) -> tuple[Array, Metrics]:
     """-E log softmax(class_logits)[label], and the share of labelled images that are misclassified."""
-    assert view.labeled is not None and view.labeled.class_logits is not None and view.batch.labeled_labels is not None
-    logits, labels = view.labeled.class_logits, view.batch.labeled_labels
+    assert view.labeled is not None and view.labeled.class_logits is not None and view.labeled.labels is not None
+    logits, labels = view.labeled.class_logits, view.labeled.labels
     chosen = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
     loss = jnp.mean(jax.nn.logsumexp(logits, axis=1) - chosen)
     return loss, {"error": jnp.mean(jnp.argmax(logits, axis=1) != labels)}

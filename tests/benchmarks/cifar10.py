@@ -126,7 +126,7 @@ def igan_contender(
     def play() -> None:
         waiting = None
         for _ in range(chunks):
-            state[0], metrics = built.engine.run(state[0], chunk)
+            state[0], metrics = built.engine.run(state[0], built.plan.stages[0], chunk)
             jax.block_until_ready(waiting)  # As a run does: metrics are fetched one chunk late.
             waiting = metrics
         jax.block_until_ready((state[0], waiting))

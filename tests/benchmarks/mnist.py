@@ -40,11 +40,12 @@ def igan_round(steps: int, **changes: object) -> Round:
     config.techniques.minimax.discriminator_weight = 0.5
     config.techniques.minimax.generator_weight = 0.0
     config.update_from_flattened_dict(changes)
-    engine = experiment.build(config).engine
+    built = experiment.build(config)
+    engine = built.engine
     state = [engine.initialize(1)]
 
     def play() -> None:
-        state[0], metrics = engine.run(state[0], steps)
+        state[0], metrics = engine.run(state[0], built.plan.stages[0], steps)
         jax.block_until_ready((state[0], metrics))
 
     return play

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from igan.game.batches import Orders, Resident, epoch_order, gather, make_orders, rescale
-from igan.types import Array, Key
+from igan.data.space import rescale
+from igan.game.batches import Orders, Resident, epoch_order, gather, make_orders
+from igan.types import Array, Key, Stage
 
 SIZES = [(30, 7), (20, 100), (1, 3), (5, 3)]  # (examples, batch size): 20 labels in batches of 100 are usual.
 STEPS = 30  # All windows are this long but those that say otherwise, since each length is a program to compile.
@@ -21,7 +22,7 @@ def key() -> Key:
 
 @functools.partial(jax.jit, static_argnames=("name", "size", "batch_size", "steps"))
 def order(key: Key, name: str, size: int, batch_size: int, start: Array, steps: int) -> Array:
-    return epoch_order(key, name, size, batch_size, start, steps)
+    return epoch_order(key, name, size, batch_size, start * batch_size, steps)
 
 
 @pytest.mark.parametrize(("size", "batch_size"), SIZES)
@@ -79,7 +80,9 @@ def test_every_example_is_equally_likely_anywhere(key):
 
 def test_orders_are_one_stream_for_each_purpose(key):
     labeled = np.int32([11, 3, 25])
-    make = jax.jit(lambda start: make_orders(key, start, 5, 30, jnp.asarray(labeled), 7, steps=(3, 2)))
+    make = jax.jit(
+        lambda start: make_orders(key, start, 5, 30, jnp.asarray(labeled), Stage(batch_sizes=(7, 7)), steps=(3, 2))
+    )
     orders = make(jnp.int32(5))
     discriminator = order(key, "data/discriminator", 30, 7, jnp.int32(0), STEPS).reshape(10, 3, 7)
     generator = order(key, "data/generator", 30, 7, jnp.int32(0), STEPS)[:20].reshape(10, 2, 7)
@@ -93,7 +96,7 @@ def test_orders_are_one_stream_for_each_purpose(key):
 
 
 def test_orders_without_labels(key):
-    assert make_orders(key, jnp.int32(0), 2, 30, None, 4, steps=(1, 1)).labeled is None
+    assert make_orders(key, jnp.int32(0), 2, 30, None, Stage(batch_sizes=(4, 4)), steps=(1, 1)).labeled is None
 
 
 @pytest.fixture
@@ -110,24 +113,30 @@ def test_batches_are_the_examples_of_the_orders(resident):
         labeled=jnp.int32([[2, 4, 6], [8, 10, 0]]),
         generator_labeled=jnp.int32([[1, 2, 3]]),
     )
-    batches = gather(resident, orders, (-1.0, 1.0))
+    batches = gather(resident, orders, lambda stored: rescale(stored, (-1.0, 1.0)))
     images, labels = np.asarray(resident.images) / 127.5 - 1, np.asarray(resident.labels)
     assert (len(batches.discriminator), len(batches.generator)) == (2, 1)
     for step, batch in enumerate(batches.discriminator):
-        assert batch.labeled_images is not None
-        np.testing.assert_allclose(batch.images, images[orders.discriminator[step]], atol=1e-6)
-        np.testing.assert_allclose(batch.labeled_images, images[orders.labeled[step]], atol=1e-6)
-        np.testing.assert_array_equal(batch.labeled_labels, labels[orders.labeled[step]])
-        assert (batch.images.dtype, batch.labeled_labels.dtype) == (jnp.float32, jnp.int32)
-    np.testing.assert_allclose(batches.generator[0].images, images[[5, 2, 9]], atol=1e-6)
-    np.testing.assert_allclose(batches.generator[0].labeled_images, images[[1, 2, 3]], atol=1e-6)
-    np.testing.assert_array_equal(batches.generator[0].labeled_labels, labels[[1, 2, 3]])
+        assert batch.labeled is not None
+        np.testing.assert_allclose(batch.real.images, images[orders.discriminator[step]], atol=1e-6)
+        np.testing.assert_allclose(batch.labeled.images, images[orders.labeled[step]], atol=1e-6)
+        np.testing.assert_array_equal(batch.labeled.labels, labels[orders.labeled[step]])
+        assert (batch.real.images.dtype, batch.labeled.labels.dtype) == (jnp.float32, jnp.int32)
+    np.testing.assert_allclose(batches.generator[0].real.images, images[[5, 2, 9]], atol=1e-6)
+    np.testing.assert_allclose(batches.generator[0].labeled.images, images[[1, 2, 3]], atol=1e-6)
+    np.testing.assert_array_equal(batches.generator[0].labeled.labels, labels[[1, 2, 3]])
 
 
 def test_batches_without_labels(resident):
-    batches = gather(resident, Orders(jnp.int32([[3, 0]]), jnp.int32([[1, 2]]), None, None), (0.0, 1.0))
-    np.testing.assert_allclose(batches.discriminator[0].images, np.asarray(resident.images)[[3, 0]] / 255, atol=1e-7)
-    assert batches.discriminator[0].labeled_images is None
+    batches = gather(
+        resident,
+        Orders(jnp.int32([[3, 0]]), jnp.int32([[1, 2]]), None, None),
+        lambda stored: rescale(stored, (0.0, 1.0)),
+    )
+    np.testing.assert_allclose(
+        batches.discriminator[0].real.images, np.asarray(resident.images)[[3, 0]] / 255, atol=1e-7
+    )
+    assert batches.discriminator[0].labeled is None
 
 
 @pytest.mark.parametrize("image_range", [(0.0, 1.0), (-1.0, 1.0)])

@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 
 from igan.errors import UserError
 from igan.game import engine
-from igan.game.engine import Plan, make_mesh
+from igan.game.engine import Plan, complete_stages, make_mesh
 from igan.run import experiment
 from igan.run.experiment import Experiment
-from igan.types import GameState, Metrics
+from igan.types import GameState, Metrics, Stage
 
 COLLECTIVE = re.compile(
     r"\b(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast)\b"
@@ -55,10 +55,14 @@ def play(built: Experiment, seed: int = SEED, chunks: tuple[int, ...] = (UPDATES
     """Returns the state and the metrics [R, updates] after these chunks, as NumPy arrays."""
     state, metrics = built.engine.initialize(seed), []
     for updates in chunks:
-        state, numbers = built.engine.run(state, updates)
+        state, numbers = built.engine.run(state, built.plan.stages[0], updates)
         metrics.append(jax.device_get(numbers))
     together = {name: np.concatenate([chunk[name] for chunk in metrics], axis=1) for name in metrics[0]}
     return fetch(state), together
+
+
+def compiled(built: Experiment) -> str:
+    return built.engine.compile(built.plan.stages[0], UPDATES).as_text()
 
 
 def fetch(state: GameState) -> Any:
@@ -94,15 +98,15 @@ def test_it_does_not_matter_how_updates_are_cut_into_chunks(build):
 def test_the_steady_state_compiles_nothing_and_donates_its_buffers(build, monkeypatch):
     built = build("adam")
     state = built.engine.initialize(SEED)
-    state, _ = built.engine.run(state, 2)
-    built.engine.test_errors(state), built.engine.sample(state, 4)
+    state, _ = built.engine.run(state, built.plan.stages[0], 2)
+    built.engine.test_errors(state, built.plan.stages[0]), built.engine.sample(state, built.plan.stages[0], 4)
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, seconds, **details: compiled.append(event) if "compile" in event else None
     )
     try:
-        after, _ = built.engine.run(state, 2)
-        built.engine.test_errors(after), built.engine.sample(after, 4)
+        after, _ = built.engine.run(state, built.plan.stages[0], 2)
+        built.engine.test_errors(after, built.plan.stages[0]), built.engine.sample(after, built.plan.stages[0], 4)
         assert compiled == []
         jax.jit(lambda number: number * 3.25 + 1)(1.0).block_until_ready()
         assert compiled  # The listener listens.
@@ -116,7 +120,7 @@ def test_the_steady_state_compiles_nothing_and_donates_its_buffers(build, monkey
 
 def test_a_state_has_the_announced_form(build):
     built = build("adam")
-    state, _ = built.engine.run(built.engine.initialize(SEED), 2)
+    state, _ = built.engine.run(built.engine.initialize(SEED), built.plan.stages[0], 2)
     for leaf, announced in zip(*map(jax.tree.leaves, (state, built.engine.state_shape)), strict=True):
         assert (leaf.shape, leaf.dtype) == (announced.shape, announced.dtype)
         assert leaf.sharding.is_equivalent_to(announced.sharding, leaf.ndim)
@@ -152,19 +156,19 @@ def test_a_batch_split_over_eight_devices_is_the_same_batch(build):
 
 
 def test_replicas_shard_without_any_collective(build):
-    program = build(replicas=8, devices=8).engine.compile(UPDATES).as_text()
+    program = compiled(build(replicas=8, devices=8))
     assert "num_partitions=8" in program
     assert COLLECTIVE.findall(program) == []
 
 
 def test_a_split_batch_needs_collectives(build):
     """Otherwise the test above would show nothing."""
-    assert "all-reduce" in COLLECTIVE.findall(build(devices=8).engine.compile(UPDATES).as_text())
+    assert "all-reduce" in COLLECTIVE.findall(compiled(build(devices=8)))
 
 
 def test_each_device_does_its_share_of_a_split_batch(build):
     # No matrix product has the rows of the whole batch of 16, or of three of them side by side.
-    program = build(devices=8).engine.compile(UPDATES).as_text()
+    program = compiled(build(devices=8))
     products = re.findall(r"= f32\[([\d,]+)\]\S* dot\(", program)
     assert products
     rows = {int(shape.split(",")[-2]) for shape in products if "," in shape}
@@ -197,7 +201,8 @@ def test_what_cannot_be_dealt_out_evenly_is_refused(replicas, batch_size, messag
 
 
 def plan(replicas: int, batch_size: int) -> Plan:
-    return Plan(replicas, batch_size, discriminator_steps=1, generator_steps=1, initial_images=32)
+    stages = complete_stages([Stage()], (batch_size, batch_size), steps=(1, 1))
+    return Plan(replicas, discriminator_steps=1, generator_steps=1, initial_images=32, stages=stages)
 
 
 def test_there_are_only_so_many_devices(small):
@@ -220,8 +225,8 @@ def probabilities(params: Any, variables: Any, images: np.ndarray) -> np.ndarray
 
 def test_test_errors_are_counted_like_this(build):
     built = build(replicas=8, devices=8)
-    state, _ = built.engine.run(built.engine.initialize(SEED), UPDATES)
-    errors = jax.device_get(built.engine.test_errors(state))
+    state, _ = built.engine.run(built.engine.initialize(SEED), built.plan.stages[0], UPDATES)
+    errors = jax.device_get(built.engine.test_errors(state, built.plan.stages[0]))
     images, labels = built.dataset.test_images, built.dataset.test_labels
     player = fetch(state).discriminator
     averaged, raw = (
@@ -244,8 +249,8 @@ def test_test_errors_are_counted_like_this(build):
 
 def test_one_latent_gives_one_image(build):
     built = build("adam")
-    state, _ = built.engine.run(built.engine.initialize(SEED), 2)
-    four, eight = (np.asarray(built.engine.sample(state, count)) for count in (4, 8))
+    state, _ = built.engine.run(built.engine.initialize(SEED), built.plan.stages[0], 2)
+    four, eight = (np.asarray(built.engine.sample(state, built.plan.stages[0], count)) for count in (4, 8))
     assert four.shape == (1, 4, 28, 28, 1)
     assert four.dtype == np.float32
     np.testing.assert_allclose(four, eight[:, :4], atol=1e-6)
@@ -255,11 +260,13 @@ def test_one_latent_gives_one_image(build):
 
 def test_samples_are_of_the_averaged_generator_with_statistics_of_its_own(build):
     built = build("adam")
-    state, _ = built.engine.run(built.engine.initialize(SEED), 2)
-    images = np.asarray(built.engine.sample(state, 4))
+    state, _ = built.engine.run(built.engine.initialize(SEED), built.plan.stages[0], 2)
+    images = np.asarray(built.engine.sample(state, built.plan.stages[0], 4))
 
     def sample_with(**changes: Any) -> np.ndarray:
-        return np.asarray(built.engine.sample(state._replace(generator=state.generator._replace(**changes)), 4))
+        return np.asarray(
+            built.engine.sample(state._replace(generator=state.generator._replace(**changes)), built.plan.stages[0], 4)
+        )
 
     def ruin(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: leaf * 0 + 1e3, tree)
@@ -271,6 +278,6 @@ def test_samples_are_of_the_averaged_generator_with_statistics_of_its_own(build)
 
 def test_replicas_sample_their_own_images(build):
     built = build(replicas=8, devices=8)
-    images = np.asarray(built.engine.sample(built.engine.initialize(SEED), 2))
+    images = np.asarray(built.engine.sample(built.engine.initialize(SEED), built.plan.stages[0], 2))
     assert images.shape == (8, 2, 28, 28, 1)
     assert len({each.tobytes() for each in images}) == 8

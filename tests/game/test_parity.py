@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from igan import data, models
+from igan.data import space
 from igan.game import optimizer, step, technique
 from igan.game.technique import Technique
 from igan.randomness import stream
-from igan.types import Batch, Batches, GameState, Player
+from igan.types import Batch, Batches, Examples, GameState, Player
 from tests.references import mnist_numpy as reference
 
 LOSSES = {"supervised": "d/semi_supervised", "unsupervised": "d/minimax", "feature_matching": "g/feature_matching"}
@@ -60,11 +61,11 @@ def make_game(size, settings, changes):
     )
     network = {"name": "fully_connected", "input_noise": 0.0, "hidden_noise": 0.0, **size.networks}
     return step.Game(
-        networks=models.load(network, size.image_shape, size.classes, {}),
+        networks=models.load(network, space.images(size.image_shape), size.classes, {}),
         techniques=techniques | changes,
         discriminator_optimizer=optimizer.make(settings, total_steps=100),
         generator_optimizer=optimizer.make(settings, total_steps=100),
-        average_rate=1e-4,
+        average_rate=optimizer.average_rate(1e-4),
     )
 
 
@@ -148,7 +149,7 @@ def play(size: Size, settings: dict, updates: int, **changes: Technique) -> Tria
         state = in_igan_layout(game, before)
         for number in range(updates):
             labelled, unlabelled, real = (random.choice(len(images), count, replace=False) for count in size.counts)
-            discriminator_batch = Batch(images[unlabelled], images[labelled], labels[labelled])
+            discriminator_batch = Batch(Examples(images[unlabelled]), Examples(images[labelled], labels[labelled]))
             players = {"discriminator": len(unlabelled), "generator": len(real)}
             latents = [
                 game.networks.sample_latents(stream(stream(state.key, f"{player}/0", number), "latents"), count)
@@ -157,7 +158,7 @@ def play(size: Size, settings: dict, updates: int, **changes: Technique) -> Tria
             draws.append(reference.Draws(*(np.float64(latent) for latent in latents)))
             flat = np.float64(images).reshape(len(images), -1)
             batches.append(reference.Batch(flat[labelled], labels[labelled], flat[unlabelled], flat[real]))
-            state, metrics = update(state, Batches((discriminator_batch,), (Batch(images[real]),)))
+            state, metrics = update(state, Batches((discriminator_batch,), (Batch(Examples(images[real])),)))
             losses.append({name: float(metrics[of]) for name, of in LOSSES.items() if of in metrics})
     return Trial(before, in_reference_layout(state), losses, batches, draws)
 
@@ -220,7 +221,7 @@ def test_the_state_built_here_is_one_of_igans():
     images = np.zeros((300, *SMALL.image_shape), np.float32)
     shapes = functools.partial(jax.tree.map, lambda leaf: (leaf.shape, leaf.dtype))
     built = in_igan_layout(game, start(SMALL, images + np.arange(300)[:, None, None, None], np.random.default_rng(0)))
-    real = jax.eval_shape(lambda: step.initialize(game, jax.random.key(4), images))
+    real = jax.eval_shape(lambda: step.initialize(game, jax.random.key(4), Examples(images)))
     assert jax.tree.structure(built) == jax.tree.structure(real)
     assert shapes(built) == shapes(real)
 

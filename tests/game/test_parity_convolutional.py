@@ -13,9 +13,10 @@ import pytest
 
 from experiments import cifar10, imagenet
 from igan import models
+from igan.data import space
 from igan.game import optimizer, step, technique
 from igan.randomness import stream
-from igan.types import Batch, Batches, GameState
+from igan.types import Batch, Batches, Examples, GameState
 
 torch = pytest.importorskip("torch", reason="pip install igan[parity]")
 
@@ -94,10 +95,10 @@ def shrink(config):
 def make_game(config):
     techniques = technique.load(config.techniques)
     classes = CLASSES if config.techniques.semi_supervised.enabled else None
-    networks = models.load(config.networks, (SIDE, SIDE, 3), classes, technique.layers(techniques))
+    networks = models.load(config.networks, space.images((SIDE, SIDE, 3)), classes, technique.layers(techniques))
     wrap = lambda player: [getattr(each, f"{player}_optimizer") for each in techniques.values()]  # noqa: E731
     optimizers = [technique.wrap(optimizer.make(config[player], 100), wrap(player)) for player in PLAYERS]
-    return step.Game(networks, techniques, *optimizers, average_rate=1e-4)
+    return step.Game(networks, techniques, *optimizers, average_rate=optimizer.average_rate(1e-4))
 
 
 PLAYERS = ("discriminator", "generator")
@@ -107,7 +108,7 @@ def start(
     game: step.Game, images: np.ndarray, random: np.random.Generator, log_scale: float, scales: tuple[float, float]
 ) -> GameState:
     """A state at a generic point: nothing that is zero or one by default is so here."""
-    shapes = jax.eval_shape(lambda: step.initialize(game, jax.random.key(4), images))
+    shapes = jax.eval_shape(lambda: step.initialize(game, jax.random.key(4), Examples(images)))
 
     def draw(path, leaf):
         field = path[-1].key
@@ -161,11 +162,12 @@ def play(config, updates: int, log_scale: float, scales: tuple[float, float] = (
         trial.before.update(in_reference_layout(state))
         for number in range(updates):
             labels = random.integers(0, CLASSES, COUNT).astype(np.int32)
-            batch = Batch(draw_images())
-            if config.techniques.semi_supervised.enabled:
-                apart = draw_images() if config.labels_per_class else None
-                batch = batch._replace(labeled_images=apart, labeled_labels=labels)
-            batches = Batches((batch,), tuple(Batch(draw_images()) for _ in range(config.generator.steps)))
+            batch = Batch(Examples(draw_images()))
+            if config.techniques.semi_supervised.enabled and config.labels_per_class:
+                batch = batch._replace(labeled=Examples(draw_images(), labels))
+            elif config.techniques.semi_supervised.enabled:
+                batch = Batch(batch.real._replace(labels=labels))
+            batches = Batches((batch,), tuple(Batch(Examples(draw_images())) for _ in range(config.generator.steps)))
             names = ["discriminator/0", *(f"generator/{index}" for index in range(config.generator.steps))]
             keys = [stream(stream(state.key, name, number), "latents") for name in names]
             trial.latents.append([np.float64(game.networks.sample_latents(key, COUNT)) for key in keys])
@@ -218,13 +220,13 @@ def play_cifar10_in_torch(trial: Trial, config):
     losses = []
     for (discriminator, generator), latents in zip(trial.batches, trial.latents, strict=True):
         (batch,) = discriminator
-        labels, apart = batch.labeled_labels, batch.labeled_images
+        labels = (batch.labeled or batch.real).labels
         found = game.step(
             reference.Batch(
-                tensor(batch.images),
-                None if apart is None else tensor(apart),
+                tensor(batch.real.images),
+                None if batch.labeled is None else tensor(batch.labeled.images),
                 None if labels is None else torch.tensor(np.int64(labels)),
-                [tensor(each.images) for each in generator],
+                [tensor(each.real.images) for each in generator],
             ),
             reference.Draws(torch.tensor(latents[0]), [torch.tensor(each) for each in latents[1:]]),
         )
@@ -287,8 +289,8 @@ def test_an_sgd_update_of_the_imagenet_game_agrees_with_torch():
         LEARNING_RATE,
     )
     ((batch,), (own,)) = trial.batches[0]
-    labels = torch.tensor(np.int64(batch.labeled_labels))
-    losses = game.step(tensor(batch.images), labels, latents[0], tensor(own.images), latents[1])
+    labels = torch.tensor(np.int64(batch.real.labels))
+    losses = game.step(tensor(batch.real.images), labels, latents[0], tensor(own.real.images), latents[1])
     names = {"supervised": "d/semi_supervised", "adversarial": "d/non_saturating", "generator": "g/non_saturating"}
     for name, loss in losses.items():
         np.testing.assert_allclose(trial.metrics[0][names[name]], loss.item(), rtol=0, atol=TOLERANCE, err_msg=name)

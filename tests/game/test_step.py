@@ -10,9 +10,26 @@ import optax
 import pytest
 
 from igan.game import step
+from igan.game.optimizer import average_rate as average_rate_of
 from igan.game.step import Game
 from igan.game.technique import Technique
-from igan.types import Array, Batch, Batches, Critique, GameState, Key, Metrics, Network, Networks, View
+from igan.game.view import look
+from igan.types import (
+    Array,
+    Batch,
+    Batches,
+    Context,
+    Critique,
+    Examples,
+    GameState,
+    Key,
+    Metrics,
+    Network,
+    Networks,
+    Player,
+    View,
+)
+from tests.contexts import turn
 
 RATE, COUNT = 0.1, 4
 
@@ -20,19 +37,19 @@ RATE, COUNT = 0.1, 4
 def tiny_networks(noise: float = 0.0) -> Networks:
     """Two networks with one parameter each. Their variables count how often they ran in training mode."""
 
-    def generate(params: Any, variables: Any, key: Key, latents: Array, train: bool) -> tuple[Array, Any]:
-        return params["scale"] * latents, {"runs": variables["runs"] + train}
+    def generate(params: Any, variables: Any, context: Context, latents: Array) -> tuple[Array, Any]:
+        return params["scale"] * latents, {"runs": variables["runs"] + context.train}
 
-    def judge(params: Any, variables: Any, key: Key, images: Array, train: bool) -> tuple[Critique, Any]:
-        logits = params["slope"] * images[:, 0, 0, 0] + noise * jax.random.normal(key, images.shape[:1])
-        return Critique(logits, logits[:, None]), {"runs": variables["runs"] + train}
+    def judge(params: Any, variables: Any, context: Context, images: Array) -> tuple[Critique, Any]:
+        logits = params["slope"] * images[:, 0, 0, 0] + noise * jax.random.normal(context.key, images.shape[:1])
+        return Critique(logits, logits[:, None]), {"runs": variables["runs"] + context.train}
 
-    def start(name: str, value: float) -> Callable[[Key, Array], Any]:
-        return lambda key, inputs: ({name: jnp.float32(value)}, {"runs": jnp.int32(0)})
+    def start(name: str, value: float) -> Callable[[Context, Array], Any]:
+        return lambda context, inputs: ({name: jnp.float32(value)}, {"runs": jnp.int32(0)})
 
     return Networks(
-        generator=Network(start("scale", 0.7), generate, lambda inputs: ""),
-        discriminator=Network(start("slope", 1.3), judge, lambda inputs: ""),
+        generator=Network(start("scale", 0.7), generate, lambda context, inputs: ""),
+        discriminator=Network(start("slope", 1.3), judge, lambda context, inputs: ""),
         sample_latents=lambda key, count: jax.random.uniform(key, (count, 1, 1, 1)),
         image_range=(0.0, 1.0),
     )
@@ -40,13 +57,13 @@ def tiny_networks(noise: float = 0.0) -> Networks:
 
 def mean_logit(state: Any, view: View) -> tuple[Array, Metrics]:
     """The generator's loss of these tests: it wants small logits."""
-    return jnp.mean(view.fake.logits), {"fake_images": view.fake_images, "logits": view.fake.logits}
+    return jnp.mean(view.fake.logits), {"fake_images": view.fake.images, "logits": view.fake.logits}
 
 
 def squares(state: Any, view: View) -> tuple[Array, Metrics]:
     """The discriminator's loss of these tests: logits of 1 for real images and of 0 for generated ones."""
     loss = jnp.mean((view.real.logits - 1) ** 2) + jnp.mean(view.fake.logits**2)
-    return loss, {"fake_images": view.fake_images, "real": view.real.logits, "logits": view.fake.logits}
+    return loss, {"fake_images": view.fake.images, "real": view.real.logits, "logits": view.fake.logits}
 
 
 OBJECTIVE = Technique(discriminator_loss=squares, generator_loss=mean_logit)
@@ -54,15 +71,16 @@ OBJECTIVE = Technique(discriminator_loss=squares, generator_loss=mean_logit)
 
 def tiny_game(rate: float = RATE, noise: float = 0.0, average_rate: float = 0.5, **techniques: Technique) -> Game:
     optimizer = optax.sgd(rate)
-    return Game(tiny_networks(noise), {"objective": OBJECTIVE} | techniques, optimizer, optimizer, average_rate)
+    rate_of_average = average_rate_of(average_rate)
+    return Game(tiny_networks(noise), {"objective": OBJECTIVE} | techniques, optimizer, optimizer, rate_of_average)
 
 
 def start(game: Game, seed: int = 0) -> GameState:
-    return step.initialize(game, jax.random.key(seed), jnp.zeros((1, 1, 1, 1)))
+    return step.initialize(game, jax.random.key(seed), Examples(jnp.zeros((1, 1, 1, 1))))
 
 
 def real(*pixels: float) -> Batch:
-    return Batch(jnp.float32(pixels).reshape(-1, 1, 1, 1))
+    return Batch(Examples(jnp.float32(pixels).reshape(-1, 1, 1, 1)))
 
 
 BATCH = real(0.2, 0.4, 0.5, 0.9)
@@ -97,7 +115,7 @@ def test_every_step_of_either_player_has_noise_of_its_own():
     recorded = []
 
     def record(state: Any, view: View) -> tuple[Array, Metrics]:
-        jax.debug.callback(lambda images: recorded.append(images.tobytes()), view.fake_images)
+        jax.debug.callback(lambda images: recorded.append(images.tobytes()), view.fake.images)
         return jnp.zeros(()), {}
 
     game = tiny_game(rate=0.0, spy=Technique(discriminator_loss=record, generator_loss=record))
@@ -111,7 +129,7 @@ def test_real_and_generated_images_meet_different_noise():
     state = start(game)
     _, metrics = step.update(game, state, ONE_OF_EACH)
     slope = state.discriminator.params["slope"]
-    noise_on_real = metrics["d/objective/real"] - slope * BATCH.images.ravel()
+    noise_on_real = metrics["d/objective/real"] - slope * BATCH.real.images.ravel()
     noise_on_fake = metrics["d/objective/logits"] - slope * metrics["d/objective/fake_images"].ravel()
     assert np.abs(noise_on_real - noise_on_fake).min() > 1e-3
 
@@ -122,10 +140,10 @@ def test_real_and_generated_images_meet_different_noise():
 def test_the_discriminator_phase_changes_the_discriminator_only():
     game = tiny_game()
     before = start(game)
-    after, metrics = step.update_discriminator(game, before, jax.random.key(1), BATCH)
+    after, metrics = step.update_discriminator(game, before, turn(), jax.random.key(1), BATCH)
     jax.tree.map(np.testing.assert_array_equal, after.generator, before.generator)
     assert (after.step, after.techniques) == (before.step, before.techniques)
-    expected = descend_by_hand(1.3, BATCH.images, metrics["d/objective/fake_images"])
+    expected = descend_by_hand(1.3, BATCH.real.images, metrics["d/objective/fake_images"])
     np.testing.assert_allclose(after.discriminator.params["slope"], expected, rtol=1e-6)
     assert after.discriminator.variables["runs"] == 1
 
@@ -133,7 +151,7 @@ def test_the_discriminator_phase_changes_the_discriminator_only():
 def test_the_generator_phase_changes_the_generator_only():
     game = tiny_game()
     before = start(game)
-    after, metrics = step.update_generator(game, before, jax.random.key(1), BATCH)
+    after, metrics = step.update_generator(game, before, turn(), jax.random.key(1), BATCH)
     jax.tree.map(np.testing.assert_array_equal, after.discriminator, before.discriminator)
     assert (after.step, after.techniques) == (before.step, before.techniques)
     latents = pixels(metrics["g/objective/fake_images"]) / 0.7
@@ -148,7 +166,7 @@ def test_several_steps_of_each_player_follow_each_other():
     def record(player: str) -> Callable:
         def loss(state: Any, view: View) -> tuple[Array, Metrics]:
             jax.debug.callback(
-                lambda *images: recorded[player].append(images), view.fake_images, view.batch.images, ordered=True
+                lambda *images: recorded[player].append(images), view.fake.images, view.real.images, ordered=True
             )
             return jnp.zeros(()), {}
 
@@ -159,10 +177,10 @@ def test_several_steps_of_each_player_follow_each_other():
     jax.effects_barrier()
     slope, scale = 1.3, 0.7
     for (fake_images, images), batch in zip(recorded["d"], batches.discriminator, strict=True):
-        np.testing.assert_array_equal(images, batch.images)
+        np.testing.assert_array_equal(images, batch.real.images)
         slope = descend_by_hand(slope, images, fake_images)
     for (fake_images, images), batch in zip(recorded["g"], batches.generator, strict=True):
-        np.testing.assert_array_equal(images, batch.images)
+        np.testing.assert_array_equal(images, batch.real.images)
         scale -= RATE * slope * np.mean(pixels(fake_images) / scale)  # Against the discriminator that has moved.
     np.testing.assert_allclose(after.discriminator.params["slope"], slope, rtol=1e-5)
     np.testing.assert_allclose(after.generator.params["scale"], scale, rtol=1e-5)
@@ -193,7 +211,7 @@ def test_losses_are_added_up_and_reported_one_by_one():
         return lambda state, view: (jnp.float32(value) * jnp.mean(view.fake.logits), {"twice": jnp.float32(2 * value)})
 
     game = tiny_game(a=Technique(generator_loss=constant(3)), b=Technique(generator_loss=constant(-1)))
-    after, metrics = step.update_generator(game, start(game), jax.random.key(1), BATCH)
+    after, metrics = step.update_generator(game, start(game), turn(), jax.random.key(1), BATCH)
     logit = float(np.mean(metrics["g/objective/logits"]))
     np.testing.assert_allclose([metrics[f"g/{name}"] for name in ("objective", "a", "b")], [logit, 3 * logit, -logit])
     assert (metrics["g/a/twice"], metrics["g/b/twice"]) == (6, -2)
@@ -204,16 +222,17 @@ def test_losses_are_added_up_and_reported_one_by_one():
 @pytest.mark.parametrize("together", [True, False])
 def test_a_technique_may_change_what_the_discriminator_sees(together):
     changes = {
-        "double": Technique(discriminator_input=lambda key, images: 2 * images),
-        "plus_noise": Technique(discriminator_input=lambda key, images: images + jax.random.uniform(key, images.shape)),
+        "double": Technique(discriminator_input=lambda state, key, images: 2 * images),
+        "plus_noise": Technique(
+            discriminator_input=lambda state, key, images: images + jax.random.uniform(key, images.shape)
+        ),
     }
     game = tiny_game(**changes)
-    state, batch = start(game), Batch(BATCH.images, BATCH.images, jnp.zeros(COUNT, jnp.int32))
-    view, variables = step.look(
-        game, jax.random.key(1), state, state.discriminator.params, batch, BATCH.images, together=together
-    )
-    critiques = [view.labeled, view.real, view.fake, view.critique(BATCH.images)]
-    noise = [pixels(each.logits) / 1.3 - 2 * pixels(BATCH.images) for each in critiques if each is not None]
+    state = start(game)
+    batch = BATCH._replace(labeled=BATCH.real._replace(labels=jnp.zeros(COUNT, jnp.int32)))
+    view, variables = look(game, state, turn(), jax.random.key(1), batch, BATCH.real, together)
+    critiques = [view.labeled, view.real, view.fake, view.judge(BATCH.real)]
+    noise = [pixels(each.logits) / 1.3 - 2 * pixels(BATCH.real.images) for each in critiques if each is not None]
     # The config's order: doubled first, then the noise, of which each look has its own.
     assert len(noise) == 4
     assert np.min(noise) >= -1e-6
@@ -221,32 +240,33 @@ def test_a_technique_may_change_what_the_discriminator_sees(together):
     assert len({tuple(np.round(each, 5)) for each in noise}) == 4
     assert variables["runs"] == 1
     # What the techniques see are the images themselves.
-    np.testing.assert_array_equal(view.fake_images, BATCH.images)
-    np.testing.assert_array_equal(view.batch.images, BATCH.images)
+    np.testing.assert_array_equal(view.fake.images, BATCH.real.images)
+    np.testing.assert_array_equal(view.real.images, BATCH.real.images)
 
 
 def test_the_gradient_runs_through_what_a_technique_changes():
-    game = tiny_game(double=Technique(discriminator_input=lambda key, images: 2 * images))
-    after, metrics = step.update_generator(game, start(game), jax.random.key(1), BATCH)
+    game = tiny_game(double=Technique(discriminator_input=lambda state, key, images: 2 * images))
+    after, metrics = step.update_generator(game, start(game), turn(), jax.random.key(1), BATCH)
     latents = pixels(metrics["g/objective/fake_images"]) / 0.7
     np.testing.assert_allclose(after.generator.params["scale"], 0.7 - RATE * 1.3 * 2 * latents.mean(), rtol=1e-5)
 
 
 def test_batches_side_by_side_are_judged_as_if_apart():
     # Minibatch statistics belong to one batch: this discriminator subtracts the mean of its batch.
-    def judge(params: Any, variables: Any, key: Key, images: Array, train: bool) -> tuple[Critique, Any]:
-        noisy = images.ravel() + jax.random.normal(key, images.shape[:1])
+    def judge(params: Any, variables: Any, context: Context, images: Array) -> tuple[Critique, Any]:
+        noisy = images.ravel() + jax.random.normal(context.key, images.shape[:1])
         centred = params["slope"] * (noisy - noisy.mean())
-        return Critique(centred, jnp.stack([centred, noisy], axis=1)), {"runs": variables["runs"] + jnp.int32(train)}
+        return Critique(centred, jnp.stack([centred, noisy], axis=1)), {
+            "runs": variables["runs"] + jnp.int32(context.train)
+        }
 
     game = tiny_game()
     networks = game.networks._replace(discriminator=game.networks.discriminator._replace(apply=judge))
     game = game._replace(networks=networks)
-    state, batch = start(game), Batch(BATCH.images, BATCH.images * 2, jnp.zeros(COUNT, jnp.int32))
+    state = start(game)
+    batch = BATCH._replace(labeled=Examples(BATCH.real.images * 2, jnp.zeros(COUNT, jnp.int32)))
     looks = [
-        step.look(
-            game, jax.random.key(1), state, state.discriminator.params, batch, 3 * BATCH.images + 5, together=together
-        )
+        look(game, state, turn(), jax.random.key(1), batch, Examples(3 * BATCH.real.images + 5), together)
         for together in (True, False)
     ]
     for name in ("labeled", "real", "fake"):
@@ -258,13 +278,13 @@ def test_batches_side_by_side_are_judged_as_if_apart():
 
 def test_a_technique_may_ask_about_other_images_and_differentiate_the_answer():
     def gradient_penalty(state: Any, view: View) -> tuple[Array, Metrics]:
-        slopes = jax.grad(lambda images: jnp.sum(view.critique(images).logits))(view.batch.images + 5)
+        slopes = jax.grad(lambda images: jnp.sum(view.judge(Examples(images)).logits))(view.real.images + 5)
         return jnp.mean(slopes**2), {}
 
     game = tiny_game(penalty=Technique(discriminator_loss=gradient_penalty))
-    after, metrics = step.update_discriminator(game, start(game), jax.random.key(1), BATCH)
+    after, metrics = step.update_discriminator(game, start(game), turn(), jax.random.key(1), BATCH)
     np.testing.assert_allclose(metrics["d/penalty"], 1.3**2, rtol=1e-6)
-    without = descend_by_hand(1.3, BATCH.images, metrics["d/objective/fake_images"])
+    without = descend_by_hand(1.3, BATCH.real.images, metrics["d/objective/fake_images"])
     np.testing.assert_allclose(after.discriminator.params["slope"], without - RATE * 2 * 1.3, rtol=1e-5)
 
 
@@ -275,7 +295,7 @@ def test_a_technique_with_memory():
     def loss(state: Any, view: View) -> tuple[Array, Metrics]:
         return state["real"] * jnp.mean(view.fake.logits), {"times": state["times"]}
 
-    def begin(key: Key) -> Any:
+    def begin(key: Key, real: Examples) -> Any:
         return {"times": jnp.int32(0), "real": jnp.float32(0), "key": jax.random.key_data(key)}
 
     memory = Technique(begin, remember, discriminator_loss=loss, generator_loss=loss)
@@ -287,10 +307,10 @@ def test_a_technique_with_memory():
     assert after.techniques["first"]["times"] == 2  # It remembers what the discriminator's steps saw.
     np.testing.assert_array_equal(after.techniques["first"]["key"], state.techniques["first"]["key"])
     assert (metrics["d/first/times"], metrics["g/first/times"]) == (1, 2)  # A loss sees what was remembered before.
-    once, metrics = step.update_discriminator(game, state, jax.random.key(1), BATCH)
-    np.testing.assert_allclose(once.techniques["first"]["real"], slope * pixels(BATCH.images).mean(), rtol=1e-6)
+    once, metrics = step.update_discriminator(game, state, turn(), jax.random.key(1), BATCH)
+    np.testing.assert_allclose(once.techniques["first"]["real"], slope * pixels(BATCH.real.images).mean(), rtol=1e-6)
     # What it remembers has no gradient: the step is the objective's alone.
-    expected = descend_by_hand(slope, BATCH.images, metrics["d/objective/fake_images"])
+    expected = descend_by_hand(slope, BATCH.real.images, metrics["d/objective/fake_images"])
     np.testing.assert_allclose(once.discriminator.params["slope"], expected, rtol=1e-6)
 
 
@@ -298,17 +318,17 @@ def test_a_technique_with_memory():
 def test_the_generator_may_play_against_the_discriminator_of_the_next_step(through):
     """Unrolling one step of gradient descent, against the derivatives written out."""
 
-    def unroll(params: Any, objective: Callable[[Any], Array]) -> Any:
-        gradient = jax.grad(objective)(params)
+    def unroll(player: Player, objective: Callable[..., Array], optimizer: Any) -> Any:
+        gradient = jax.grad(objective)(player.params, 0)
         if not through:
             gradient = jax.lax.stop_gradient(gradient)
-        return jax.tree.map(lambda param, slope: param - RATE * slope, params, gradient)
+        return jax.tree.map(lambda param, slope: param - RATE * slope, player.params, gradient)
 
     game = tiny_game(unrolled=Technique(lookahead=unroll))
-    after, metrics = step.update_generator(game, start(game), jax.random.key(1), BATCH)
+    after, metrics = step.update_generator(game, start(game), turn(), jax.random.key(1), BATCH)
     slope, scale = 1.3, 0.7
     latents = pixels(metrics["g/objective/fake_images"]) / scale
-    next_slope = descend_by_hand(slope, BATCH.images, metrics["g/objective/fake_images"])
+    next_slope = descend_by_hand(slope, BATCH.real.images, metrics["g/objective/fake_images"])
     np.testing.assert_allclose(metrics["g/objective"], next_slope * scale * latents.mean(), rtol=1e-5)
     # loss = next_slope(scale) * scale * mean(z), where next_slope falls by RATE * 2 slope scale^2 mean(z^2).
     gradient = next_slope * latents.mean()
@@ -317,6 +337,6 @@ def test_the_generator_may_play_against_the_discriminator_of_the_next_step(throu
     np.testing.assert_allclose(after.generator.params["scale"], scale - RATE * gradient, rtol=1e-5)
     # It is a look ahead: the discriminator itself stays, and its own step is not concerned.
     assert after.discriminator.params["slope"] == jnp.float32(1.3)
-    moved, metrics = step.update_discriminator(game, start(game), jax.random.key(1), BATCH)
-    expected = descend_by_hand(slope, BATCH.images, metrics["d/objective/fake_images"])
+    moved, metrics = step.update_discriminator(game, start(game), turn(), jax.random.key(1), BATCH)
+    expected = descend_by_hand(slope, BATCH.real.images, metrics["d/objective/fake_images"])
     np.testing.assert_allclose(moved.discriminator.params["slope"], expected, rtol=1e-6)

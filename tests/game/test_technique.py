@@ -12,11 +12,12 @@ import pytest
 import igan.techniques
 from igan import models
 from igan.config import validate
+from igan.data import space
 from igan.errors import UserError
-from igan.game import step, technique
+from igan.game import optimizer, step, technique
 from igan.game.batches import Resident, gather, make_orders
 from igan.run import experiment
-from igan.types import Targets
+from igan.types import Stage, Targets
 
 NEW_FILE = """
 import jax
@@ -90,11 +91,11 @@ def test_a_config_with_two_techniques_for_one_place_is_refused(small, tmp_path, 
 @pytest.mark.parametrize("family", models.known())
 def test_networks_without_the_place_of_a_layer_are_refused(family, monkeypatch):
     with pytest.raises(UserError, match=rf"networks '{family}' have no place 'attic'.*'{family}' has gen") as error:
-        models.load(models.defaults(family), (128, 128, 3), 3, {"attic": max})
+        models.load(models.defaults(family), space.images((128, 128, 3)), 3, {"attic": max})
     assert "\n" not in str(error.value)
     monkeypatch.setattr(importlib.import_module(f"igan.models.{family}"), "PLACES", ())
     with pytest.raises(UserError, match=rf"no place 'generator_norm'.*'{family}' has none"):
-        models.load(models.defaults(family), (128, 128, 3), 3, {"generator_norm": max})
+        models.load(models.defaults(family), space.images((128, 128, 3)), 3, {"generator_norm": max})
 
 
 def test_targets_are_those_of_the_technique_that_has_some():
@@ -131,10 +132,11 @@ def test_adding_a_technique_is_adding_a_file(small, tmp_path, monkeypatch):
     small.techniques.minimax.generator_weight = 1.0
     small.networks.generator_layers = small.networks.discriminator_layers = (8,)
     small.networks.input_noise = small.networks.hidden_noise = 0.0
-    engine = experiment.build(small).engine
+    built = experiment.build(small)
+    engine = built.engine
     state = engine.initialize(1)
     before = jax.device_get((state.discriminator.params, state.generator.params))
-    state, _ = engine.run(state, 1)
+    state, _ = engine.run(state, built.plan.stages[0], 1)
     for player, old, stride in zip((state.discriminator, state.generator), before, (-0.5, 0.25), strict=True):
         moves = jax.tree.map(lambda new, old: np.asarray(new) - old, player.params, old)
         for move in jax.tree.leaves(moves):
@@ -142,20 +144,21 @@ def test_adding_a_technique_is_adding_a_file(small, tmp_path, monkeypatch):
 
 
 def test_a_technique_that_looks_ahead_goes_with_losses_that_need_labels(random):
-    def unroll(params, objective):
-        return jax.tree.map(lambda param, slope: param - 0.1 * slope, params, jax.grad(objective)(params))
+    def unroll(player, objective, optimizer):
+        slopes = jax.grad(objective)(player.params, 0)
+        return jax.tree.map(lambda param, slope: param - 0.1 * slope, player.params, slopes)
 
     images = jnp.asarray(random.integers(0, 256, (20, 2, 2, 1)), jnp.uint8)
     resident = Resident(images, jnp.arange(20) % 3, images, jnp.arange(20) % 3)
     techniques = technique.load({name: {"enabled": True} for name in ("semi_supervised", "non_saturating")})
     techniques |= {"unrolled": technique.Technique(lookahead=unroll)}
-    networks = models.load(models.defaults("fully_connected"), (2, 2, 1), classes=3, layers={})
-    game = step.Game(networks, techniques, optax.sgd(0.1), optax.sgd(0.1), average_rate=0.1)
+    networks = models.load(models.defaults("fully_connected"), space.images((2, 2, 1)), classes=3, layers={})
+    game = step.Game(networks, techniques, optax.sgd(0.1), optax.sgd(0.1), optimizer.average_rate(0.1))
 
     def one_update(key):
-        orders = make_orders(key, jnp.int32(0), 1, 20, jnp.int32([1, 2, 3]), 4, steps=(1, 1))
-        batches = gather(resident, jax.tree.map(lambda order: order[0], orders), networks.image_range, False)
-        return step.update(game, step.initialize(game, key, batches.generator[0].images), batches)
+        orders = make_orders(key, jnp.int32(0), 1, 20, jnp.int32([1, 2, 3]), Stage(batch_sizes=(4, 4)), steps=(1, 1))
+        batches = gather(resident, jax.tree.map(lambda order: order[0], orders), lambda stored: stored / 255)
+        return step.update(game, step.initialize(game, key, batches.generator[0].real), batches)
 
     _, metrics = jax.eval_shape(one_update, jax.random.key(0))  # Traced, not run.
     assert {"d/semi_supervised", "g/non_saturating"} <= metrics.keys()

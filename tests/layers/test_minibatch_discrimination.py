@@ -10,10 +10,13 @@ import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from igan import models
+from igan.data import space
 from igan.errors import UserError
-from igan.game import inference, step, technique
+from igan.game import inference, optimizer, step, technique
+from igan.game.view import look
 from igan.layers.minibatch_discrimination import MinibatchDiscrimination, closeness, l1_distances
-from igan.types import Batch, Critique, Network, Networks
+from igan.types import Batch, Critique, Examples, Network, Networks
+from tests.contexts import at, turn
 
 COUNT, FEATURES, KERNELS, DIMENSIONS = 6, 5, 4, 3
 
@@ -229,19 +232,19 @@ def game():
     techniques = technique.load({"minibatch_discrimination": {"enabled": True, "kernels": 4, "dimensions": 2}})
     narrow = {"name": "fully_connected", "latent_size": 3, "generator_layers": (4,), "discriminator_layers": (6,)}
     quiet = {"input_noise": 0.0, "hidden_noise": 0.0}
-    networks = models.load(narrow | quiet, (2, 2, 1), 3, technique.layers(techniques))
-    return step.Game(networks, techniques, optax.sgd(0.1), optax.sgd(0.1), average_rate=0.1)
+    networks = models.load(narrow | quiet, space.images((2, 2, 1)), 3, technique.layers(techniques))
+    return step.Game(networks, techniques, optax.sgd(0.1), optax.sgd(0.1), optimizer.average_rate(0.1))
 
 
 @pytest.mark.parametrize("together", [True, False])
 def test_real_generated_and_labelled_images_do_not_see_each_other(random, game, together):
     images = jnp.asarray(random.uniform(size=(4, COUNT, 2, 2, 1)), jnp.float32)
-    state = jax.jit(functools.partial(step.initialize, game))(jax.random.key(0), images[0])
+    state = jax.jit(functools.partial(step.initialize, game))(jax.random.key(0), Examples(images[0]))
 
     @jax.jit
     def see(real, fake, labeled):
-        batch = Batch(real, labeled, jnp.zeros(COUNT, jnp.int32))
-        view, _ = step.look(game, jax.random.key(1), state, state.discriminator.params, batch, fake, together)
+        batch = Batch(Examples(real), Examples(labeled, jnp.zeros(COUNT, jnp.int32)))
+        view, _ = look(game, state, turn(), jax.random.key(1), batch, Examples(fake), together)
         return {"real": view.real, "fake": view.fake, "labeled": view.labeled}
 
     given = dict(zip(("real", "fake", "labeled"), images, strict=False))
@@ -255,8 +258,8 @@ def test_real_generated_and_labelled_images_do_not_see_each_other(random, game, 
 
 def test_features_for_matching_are_those_without_closeness(random, game):
     images = jnp.asarray(random.uniform(size=(COUNT, 2, 2, 1)), jnp.float32)
-    params, variables = game.networks.discriminator.init(jax.random.key(0), images)
-    critique, _ = game.networks.discriminator.apply(params, variables, jax.random.key(0), images, train=False)
+    params, variables = game.networks.discriminator.init(at(), images)
+    critique, _ = game.networks.discriminator.apply(params, variables, at(jax.random.key(0), train=False), images)
     assert critique.features.shape == (COUNT, 6)
     assert params["MinibatchDiscrimination_0"]["direction"].shape == (6, 4, 2)
     assert params["WeightNormDense_1"]["direction"].shape == (6 + 4, 3)
@@ -272,14 +275,14 @@ def test_a_number_that_is_out_of_range_is_refused(field, value):
 def crowd_classifier() -> Networks:
     """A discriminator whose opinion of an image depends on all images that come with it."""
 
-    def apply(params, variables, key, images, train):
-        assert not train
+    def apply(params, variables, context, images):
+        assert not context.train
         brightness = images.mean(axis=(1, 2, 3))
         crowd = jnp.mean(jnp.sin(5 * brightness))
         class_logits = params * jnp.stack([brightness, crowd + 0 * brightness, brightness * crowd], axis=1)
         return Critique(jax.nn.logsumexp(class_logits, axis=1), brightness[:, None], class_logits), variables
 
-    discriminator = Network(lambda key, images: (None, None), apply, lambda images: "")
+    discriminator = Network(lambda context, images: (None, None), apply, lambda context, images: "")
     return Networks(discriminator, discriminator, lambda key, count: jnp.zeros((count, 1)), (0.0, 1.0))
 
 
@@ -287,9 +290,10 @@ def crowd_classifier() -> Networks:
 def test_a_classifier_looks_at_test_images_in_batches_of_the_size_it_was_trained_with(random, count, batch_size):
     """In their order, the last batch filled up with the images before it."""
     images = random.integers(0, 256, (count, 2, 2, 1), dtype=np.uint8)
-    found = jax.jit(functools.partial(inference.class_probabilities, crowd_classifier(), batch_size=batch_size))(
-        np.float32(3), None, images
+    find = functools.partial(
+        inference.class_probabilities, crowd_classifier(), turn=turn(), encode=lambda stored: stored / 255
     )
+    found = jax.jit(functools.partial(find, batch_size=batch_size))(np.float32(3), None, images=images)
     expected = []
     while len(expected) < count:
         begin = min(len(expected), max(count - batch_size, 0))

@@ -11,11 +11,13 @@ import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from igan import models
+from igan.data import space
 from igan.errors import UserError
-from igan.game import inference, step, technique
+from igan.game import inference, optimizer, step, technique
 from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.virtual_batch_norm import VirtualBatchNorm
-from igan.types import Batch, Batches
+from igan.types import Batch, Batches, Examples
+from tests.contexts import at, turn
 
 EPSILON, REFERENCE_SIZE, LATENT_SIZE, BATCH_SIZE = 1e-6, 3, 4, 8
 # Without the discriminator's noise, whose generator takes most of the time to compile.
@@ -52,7 +54,7 @@ def call(module: nn.Module, inputs: jax.Array, shift: np.ndarray) -> tuple[jax.A
     """Outputs in training mode, and the statistics left behind."""
     stale = {"mean": jnp.full(shift.shape, 7.0), "variance": jnp.full(shift.shape, 3.0)}
     variables = {"params": {"shift": jnp.asarray(shift)}, "statistics": stale}
-    outputs, left = module.apply(variables, inputs, train=True, mutable=["statistics"])
+    outputs, left = module.apply(variables, inputs, at(), mutable=["statistics"])
     return outputs, left["statistics"]
 
 
@@ -65,7 +67,7 @@ def test_reference_and_examples_are_normalised_by_the_formula(random, shape):
     np.testing.assert_allclose(outputs, normalise(inputs, REFERENCE_SIZE, shift), rtol=1e-5, atol=1e-5)
     # Outside training the examples come alone, and the statistics of the reference batch are all they need.
     variables = {"params": {"shift": shift}, "statistics": statistics}
-    alone = VirtualBatchNorm(REFERENCE_SIZE).apply(variables, inputs[-1:], train=False)
+    alone = VirtualBatchNorm(REFERENCE_SIZE).apply(variables, inputs[-1:], at(train=False))
     np.testing.assert_allclose(alone, outputs[-1:], rtol=1e-5, atol=1e-5)
 
 
@@ -134,7 +136,7 @@ def test_an_example_does_not_depend_on_the_rest_of_its_batch(random, shape):
 
 def load_networks(name: str | None, **settings: int):
     techniques = {} if name is None else technique.load({name: {"enabled": True, **settings}})
-    return models.load(NARROW, (2, 2, 1), None, technique.layers(techniques))
+    return models.load(NARROW, space.images((2, 2, 1)), None, technique.layers(techniques))
 
 
 @pytest.fixture(scope="module")
@@ -146,12 +148,14 @@ def networks():
 def generator(networks):
     """The generator's parameters and variables, and latents that it has not seen."""
     latents = networks.sample_latents(jax.random.key(1), 5)
-    params, variables = jax.jit(networks.generator.init)(jax.random.key(0), latents)
+    params, variables = jax.jit(lambda latents: networks.generator.init(at(), latents))(latents)
     return params, variables, networks.sample_latents(jax.random.key(2), BATCH_SIZE)
 
 
 def generate(networks, train):
-    return jax.jit(lambda *arrays: networks.generator.apply(*arrays, train=train))
+    return jax.jit(
+        lambda params, variables, key, latents: networks.generator.apply(params, variables, at(key, train), latents)
+    )
 
 
 def test_a_generator_returns_an_image_a_latent_and_is_initialised_as_without(networks, generator):
@@ -159,7 +163,7 @@ def test_a_generator_returns_an_image_a_latent_and_is_initialised_as_without(net
     images, _ = generate(networks, True)(params, variables, jax.random.key(0), latents)
     assert images.shape == (BATCH_SIZE, 2, 2, 1)
     bare = load_networks(None).generator
-    expected, _ = jax.eval_shape(bare.init, jax.random.key(0), latents)
+    expected, _ = jax.eval_shape(lambda latents: bare.init(at(), latents), latents)
     sizes = [sorted(leaf.shape for leaf in jax.tree.leaves(tree)) for tree in (params, expected)]
     assert sizes[0] == sizes[1]  # The technique adds no parameters.
     assert variables["reference"]["latents"].shape == (REFERENCE_SIZE, LATENT_SIZE)
@@ -170,7 +174,8 @@ def test_an_image_is_the_same_in_another_batch_and_after_freezing(networks, gene
     moved = jax.tree.map(lambda leaf: leaf + 0.1, params)  # Not those that left the variables' statistics behind.
     live, _ = generate(networks, True)(moved, variables, jax.random.key(0), latents)
     frozen = [
-        inference.freeze(networks, moved, variables, jax.random.key(seed), count) for seed, count in ((3, 2), (4, 6))
+        inference.freeze(networks, moved, variables, turn(), jax.random.key(seed), count)
+        for seed, count in ((3, 2), (4, 6))
     ]
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), *frozen)  # Whatever the other latents.
     sampled, after = generate(networks, False)(moved, frozen[0], jax.random.key(0), latents)
@@ -187,7 +192,7 @@ def test_one_device_equals_eight(networks, generator):
     weights = np.random.default_rng(0).normal(size=(BATCH_SIZE, 2, 2, 1)).astype(np.float32)
 
     def loss(params, latents):
-        images, after = networks.generator.apply(params, variables, jax.random.key(0), latents, train=True)
+        images, after = networks.generator.apply(params, variables, at(jax.random.key(0)), latents)
         return jnp.sum(weights * images), (images, after)
 
     play = jax.value_and_grad(loss, has_aux=True)
@@ -201,10 +206,11 @@ def test_one_device_equals_eight(networks, generator):
 
 def test_the_reference_latents_are_drawn_once_and_their_statistics_follow_the_weights(networks):
     def initial_and_after(key):
-        game = step.Game(networks, technique.load({"non_saturating": {"enabled": True}}), *[optax.sgd(0.5)] * 2, 0.1)
-        images = jax.random.uniform(jax.random.key(5), (BATCH_SIZE, 2, 2, 1))
-        state = step.initialize(game, key, images)
-        batches = Batches((Batch(images),), (Batch(images),))
+        techniques = technique.load({"non_saturating": {"enabled": True}})
+        game = step.Game(networks, techniques, *[optax.sgd(0.5)] * 2, optimizer.average_rate(0.1))
+        real = Examples(jax.random.uniform(jax.random.key(5), (BATCH_SIZE, 2, 2, 1)))
+        state = step.initialize(game, key, real)
+        batches = Batches((Batch(real),), (Batch(real),))
         later, _ = step.update(game, step.update(game, state, batches)[0], batches)
         return state.generator.variables, later.generator.variables
 
@@ -220,7 +226,7 @@ def test_the_reference_latents_are_drawn_once_and_their_statistics_follow_the_we
 def test_a_reference_batch_larger_than_the_initial_one_is_refused():
     networks = load_networks("virtual_batch_norm", reference_size=6)
     with pytest.raises(UserError, match=r"reference_size=6 is more than initial_images=5.*reference_size=5 or fewer"):
-        jax.eval_shape(networks.generator.init, jax.random.key(0), jnp.zeros((5, LATENT_SIZE)))
+        jax.eval_shape(lambda latents: networks.generator.init(at(), latents), jnp.zeros((5, LATENT_SIZE)))
 
 
 @pytest.mark.parametrize("size", [0, -1, 10**20])

@@ -10,6 +10,7 @@ import pytest
 
 from igan.layers.weight_norm import UnitNormDense, WeightNormDense
 from igan.models.fully_connected import Discriminator
+from tests.contexts import at
 from tests.references import mnist_numpy as reference
 
 
@@ -121,7 +122,7 @@ def preactivations(discriminator, variables, images, noise_key, train):
     _, records = discriminator.apply(
         variables,
         images,
-        train=train,
+        at(train=train),
         rngs={"noise": noise_key},
         mutable=["intermediates"],
         capture_intermediates=lambda module, _: isinstance(module, WeightNormDense),
@@ -133,7 +134,7 @@ def test_the_discriminator_is_initialised_with_its_noise_on(random):
     images = jnp.asarray(random.uniform(size=(200, 5, 4, 1)), jnp.float32)
     discriminator = Discriminator((16, 12, 8), input_noise=0.3, hidden_noise=0.5, classes=10)
     keys = {"params": jax.random.key(0), "noise": jax.random.key(1)}
-    variables = discriminator.init(keys, images, train=True)
+    variables = discriminator.init(keys, images, at())
     layers = preactivations(discriminator, variables, images, keys["noise"], train=True)
     assert [layer.shape[1] for layer in layers] == [16, 12, 8, 10]
     for layer in layers:

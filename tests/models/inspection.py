@@ -4,12 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tests.contexts import at
+
 
 def shapes(network, *inputs_shape):
     """Shapes of a network's (params, variables) and of its outputs."""
-    key, inputs = jax.random.key(0), jax.ShapeDtypeStruct(inputs_shape, jnp.float32)
-    params, variables = jax.eval_shape(network.init, key, inputs)
-    outputs, _ = jax.eval_shape(lambda *arrays: network.apply(*arrays, train=True), params, variables, key, inputs)
+    inputs = jax.ShapeDtypeStruct(inputs_shape, jnp.float32)
+    params, variables = jax.eval_shape(lambda inputs: network.init(at(), inputs), inputs)
+    apply = lambda params, variables, inputs: network.apply(params, variables, at(), inputs)  # noqa: E731
+    outputs, _ = jax.eval_shape(apply, params, variables, inputs)
     return params, variables, outputs
 
 

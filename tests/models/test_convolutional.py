@@ -11,9 +11,11 @@ import pytest
 
 from experiments import cifar10, svhn
 from igan import models
+from igan.data import space
 from igan.errors import UserError
 from igan.game import technique
 from igan.models import convolutional
+from tests.contexts import at
 from tests.models.inspection import assert_float32, count, shapes
 
 KEY = jax.random.key(0)
@@ -27,14 +29,14 @@ pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
 
 def load(image_shape=(16, 16, 3), classes: int | None = 4, **settings):
-    return models.load({"name": "convolutional", **SMALL, **settings}, image_shape, classes, {})
+    return models.load({"name": "convolutional", **SMALL, **settings}, space.images(image_shape), classes, {})
 
 
 def of_experiment(experiment, variant):
     config = experiment.get_config(variant)
     layers = technique.layers(technique.load(config.techniques))
     classes = 10 if config.techniques.semi_supervised.enabled else None
-    return models.load(config.networks, (32, 32, 3), classes, layers)
+    return models.load(config.networks, space.images((32, 32, 3)), classes, layers)
 
 
 @pytest.mark.parametrize("variant", cifar10.VARIANTS)
@@ -103,7 +105,9 @@ def test_the_papers_discriminators_have_the_size_counted_by_hand(experiment, var
 )
 def test_the_totals_of_the_papers_discriminators(experiment, variant, total):
     network = of_experiment(experiment, variant).discriminator
-    params, _ = jax.eval_shape(network.init, KEY, jax.ShapeDtypeStruct((20, 32, 32, 3), jnp.float32))
+    params, _ = jax.eval_shape(
+        lambda images: network.init(at(), images), jax.ShapeDtypeStruct((20, 32, 32, 3), jnp.float32)
+    )
     assert count(params) == total
 
 
@@ -137,11 +141,11 @@ def intermediates(module: nn.Module, inputs):
     @jax.jit
     def run(inputs):
         keys = {"params": KEY, "noise": jax.random.key(1)}
-        variables = module.init(keys, inputs, train=True)
+        variables = module.init(keys, inputs, at())
         return module.apply(
             variables,
             inputs,
-            train=True,
+            at(),
             rngs=keys,
             capture_intermediates=True,
             mutable=["statistics", "intermediates"],
@@ -203,7 +207,8 @@ def test_the_generators_pixels_start_standardised_and_its_kernels_at_5_percent()
     np.testing.assert_allclose(pixels.std(axis=(0, 1, 2)), 0.1, atol=1e-4)
     np.testing.assert_allclose(images, np.tanh(pixels), rtol=1e-5, atol=1e-6)
     assert [layers[f"TransposedConv_{index}"].shape for index in (0, 1)] == [(40, 4, 4, 12), (40, 8, 8, 8)]
-    params, _ = jax.jit(load(generator_widths=(16, 12, 8)).generator.init)(KEY, jnp.ones((2, 20)))
+    generator = load(generator_widths=(16, 12, 8)).generator
+    params, _ = jax.jit(lambda latents: generator.init(at(), latents))(jnp.ones((2, 20)))
     for kernel in (params["Dense_0"]["kernel"], params["TransposedConv_0"]["kernel"]):
         np.testing.assert_allclose(np.std(kernel), 0.05, rtol=0.1)
 
@@ -213,11 +218,12 @@ def test_bfloat16_gives_float32_outputs_near_those_of_float32(player):
     shape = {"generator": (12, 9), "discriminator": (12, 16, 16, 3)}[player]
     inputs = jax.random.uniform(jax.random.key(3), shape)
     exact, rough = (getattr(load(precision=precision, **QUIET), player) for precision in ("float32", "bfloat16"))
-    params, variables = jax.jit(exact.init)(KEY, inputs)
+    params, variables = jax.jit(lambda inputs: exact.init(at(), inputs))(inputs)
     outputs = [
-        jax.jit(network.apply, static_argnums=4)(params, variables, KEY, inputs, True) for network in (exact, rough)
+        jax.jit(lambda *given, network=network: network.apply(*given[:2], at(), given[2]))(params, variables, inputs)
+        for network in (exact, rough)
     ]
-    assert_float32(outputs, jax.eval_shape(rough.init, KEY, inputs))
+    assert_float32(outputs, jax.eval_shape(lambda inputs: rough.init(at(), inputs), inputs))
     differences = jax.tree.map(lambda one, other: float(np.abs(one - other).max() / np.std(one)), *outputs)
     largest = max(jax.tree.leaves(differences))
     assert 1e-4 < largest < 0.3, differences  # bfloat16 has eight bits, and did compute something.

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from igan import models
+from igan.data import space
 from igan.errors import UserError
+from tests.contexts import at
 from tests.models.inspection import assert_float32, count, shapes
 from tests.references import mnist_numpy as reference
 
@@ -17,7 +19,7 @@ QUIET = {"input_noise": 0.0, "hidden_noise": 0.0}
 
 
 def load(image_shape=(28, 28, 1), classes: int | None = 10, **settings):
-    return models.load({"name": "fully_connected", **settings}, image_shape, classes, layers={})
+    return models.load({"name": "fully_connected", **settings}, space.images(image_shape), classes, layers={})
 
 
 def test_the_papers_discriminator_has_the_size_counted_by_hand():
@@ -69,13 +71,13 @@ def tiny():
     """Networks without noise, their parameters and a batch of images, computed once."""
     networks = load((4, 3, 1), 5, generator_layers=(7, 6), discriminator_layers=(8, 9, 6), latent_size=5, **QUIET)
     images = jax.random.uniform(jax.random.key(3), (10, 4, 3, 1))
-    return networks, networks.discriminator.init(KEY, images), images
+    return networks, networks.discriminator.init(at(KEY), images), images
 
 
 def test_the_discriminator_is_the_numpy_reference(tiny):
     networks, (params, variables), images = tiny
     with jax.default_matmul_precision("highest"):
-        critique, _ = networks.discriminator.apply(params, variables, KEY, images, train=True)
+        critique, _ = networks.discriminator.apply(params, variables, at(KEY), images)
     layers = []
     for index in range(4):
         name = f"WeightNormDense_{index}"
@@ -91,9 +93,9 @@ def test_the_discriminator_is_the_numpy_reference(tiny):
 
 def test_the_generator_is_the_numpy_reference(tiny):
     networks, latents = tiny[0], np.random.default_rng(0).uniform(size=(10, 5)).astype(np.float32)
-    params, variables = networks.generator.init(KEY, latents)
+    params, variables = networks.generator.init(at(KEY), latents)
     with jax.default_matmul_precision("highest"):
-        images, _ = networks.generator.apply(params, variables, KEY, latents, train=True)
+        images, _ = networks.generator.apply(params, variables, at(KEY), latents)
     hidden = [
         {"kernel": np.float64(params[f"Dense_{index}"]["kernel"]), "bias": params[f"ShiftBatchNorm_{index}"]["shift"]}
         for index in range(2)
@@ -115,8 +117,8 @@ def test_without_classes_there_is_a_single_logit():
 def test_the_single_logit_is_the_layers_output_and_no_logsumexp():
     networks = load((4, 3, 1), None, discriminator_layers=(8, 6), **QUIET)
     images = jax.random.uniform(jax.random.key(3), (30, 4, 3, 1))
-    params, variables = networks.discriminator.init(KEY, images)
-    critique, _ = networks.discriminator.apply(params, variables, KEY, images, train=True)
+    params, variables = networks.discriminator.init(at(KEY), images)
+    critique, _ = networks.discriminator.apply(params, variables, at(KEY), images)
     # It is initialised on this batch, like every other output.
     np.testing.assert_allclose([critique.logits.mean(), critique.logits.std()], [0, 1], atol=1e-5)
 
@@ -125,7 +127,7 @@ def critique_twice(tiny, train, **noise):
     """The critiques of the same images with two keys."""
     _, (params, variables), images = tiny
     networks = load((4, 3, 1), 5, discriminator_layers=(8, 9, 6), **noise)
-    return [networks.discriminator.apply(params, variables, jax.random.key(seed), images, train)[0] for seed in (1, 2)]
+    return [networks.discriminator.apply(params, variables, at(seed, train), images)[0] for seed in (1, 2)]
 
 
 def differs(first, second):
@@ -153,7 +155,7 @@ def transparent_discriminator(pixels, layers, noise):
     for layer in ones[0].values():
         layer["direction"] = jnp.eye(pixels)
         layer["bias"] = jnp.full(pixels, 10.0)
-    return networks.discriminator.apply(*ones, KEY, jnp.zeros(shape), train=True)[0]
+    return networks.discriminator.apply(*ones, at(KEY), jnp.zeros(shape))[0]
 
 
 def test_features_are_the_last_hidden_layer_before_its_noise():
@@ -189,7 +191,9 @@ def test_known_families_are_the_files_that_make_networks():
         assert models.defaults(name)["name"] == name
 
 
-@pytest.mark.parametrize("call", [models.defaults, lambda name: models.load({"name": name}, (28, 28, 1), 10, {})])
+@pytest.mark.parametrize(
+    "call", [models.defaults, lambda name: models.load({"name": name}, space.images((28, 28, 1)), 10, {})]
+)
 def test_an_unknown_family_is_one_line_that_suggests_the_right_one(call):
     with pytest.raises(UserError, match=r"unknown networks\.name 'fuly_connected'.*'fully_connected'") as error:
         call("fuly_connected")

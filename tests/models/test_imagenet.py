@@ -10,10 +10,12 @@ import pytest
 
 from experiments import imagenet as experiment
 from igan import models
+from igan.data import space
 from igan.errors import UserError
 from igan.game import technique
 from igan.layers.minibatch_discrimination import MinibatchDiscrimination
 from igan.models import imagenet
+from tests.contexts import at
 from tests.models.inspection import assert_float32, count, shapes
 
 KEY = jax.random.key(0)
@@ -34,14 +36,14 @@ pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
 
 def load(image_shape=(SIDE, SIDE, 3), classes: int | None = 4, layers=None, **settings):
-    return models.load({"name": "imagenet", **SMALL, **settings}, image_shape, classes, layers or {})
+    return models.load({"name": "imagenet", **SMALL, **settings}, space.images(image_shape), classes, layers or {})
 
 
 def of_experiment(classes: int | None = 1000):
     """The networks of experiments/imagenet.py, with all its techniques."""
     config = experiment.get_config()
     layers = technique.layers(technique.load(config.techniques))
-    return models.load(config.networks, (128, 128, 3), classes, layers)
+    return models.load(config.networks, space.images((128, 128, 3)), classes, layers)
 
 
 def test_the_papers_generator_has_the_size_counted_by_hand():
@@ -111,13 +113,11 @@ def small_discriminator(dtype=jnp.float32, **settings):
 def run(module: nn.Module):
     """A discriminator's critique of the images on which it is initialised, its parameters, and its layers' outputs."""
     keys = {"params": KEY, "noise": jax.random.key(1)}
-    variables = module.init(keys, images(), train=True)
+    variables = module.init(keys, images(), at())
     # Larger, so that the outputs of the last layer are far from zero.
     variables["params"]["Dense_1"]["kernel"] *= 50
     mutable = ["statistics", "intermediates"]
-    critique, found = module.apply(
-        variables, images(), train=True, rngs=keys, capture_intermediates=True, mutable=mutable
-    )
+    critique, found = module.apply(variables, images(), at(), rngs=keys, capture_intermediates=True, mutable=mutable)
     layers = {name: layer["__call__"][0] for name, layer in found["intermediates"].items() if name != "__call__"}
     return critique, variables["params"], layers
 
@@ -126,7 +126,7 @@ def test_bfloat16_is_for_the_convolutions_and_not_for_parameters_and_outputs():
     networks = load(precision="bfloat16")
     assert_float32(shapes(networks.generator, 3, 7 + NOISE), shapes(networks.discriminator, 6, SIDE, SIDE, 3))
     for network, shape in ((networks.generator, (3, 7 + NOISE)), (networks.discriminator, (6, SIDE, SIDE, 3))):
-        apply = lambda inputs, network=network: network.apply(*network.init(KEY, inputs), KEY, inputs, train=True)  # noqa: E731
+        apply = lambda inputs, network=network: network.apply(*network.init(at(), inputs), at(), inputs)  # noqa: E731
         program = str(jax.make_jaxpr(apply)(jnp.zeros(shape)))
         outputs = re.findall(r":(\w+)\[[\d,]+\] = conv_general_dilated", program)
         assert outputs and set(outputs) == {"bf16"}
@@ -200,8 +200,8 @@ def test_latents_are_uniform_from_minus_1_to_1_and_hold_the_noise_maps():
 def generated():
     """A small generator with the paper's initial parameters, and a function from latents to its images."""
     network = load().generator
-    params, variables = jax.jit(network.init)(KEY, load().sample_latents(KEY, 30))
-    return params, jax.jit(lambda latents: network.apply(params, variables, KEY, latents, train=False)[0])
+    params, variables = jax.jit(lambda latents: network.init(at(), latents))(load().sample_latents(KEY, 30))
+    return params, jax.jit(lambda latents: network.apply(params, variables, at(KEY, train=False), latents)[0])
 
 
 @pytest.mark.parametrize(

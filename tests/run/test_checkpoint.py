@@ -22,7 +22,7 @@ from igan.errors import RunError, UserError
 from igan.run import checkpoint
 from igan.run.checkpoint import Checkpoints
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 
 
 class Player(NamedTuple):

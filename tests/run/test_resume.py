@@ -15,7 +15,7 @@ import pytest
 
 from tests.outcome import assert_same_arrays, lines_without_seconds, newest
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 UPDATES = 500
 ARGUMENTS = (
     "--config=experiments/mnist.py",

@@ -14,6 +14,7 @@ from igan.metrics.extract import FeatureNetwork
 from igan.metrics.images import from_array
 from igan.randomness import stream
 from igan.run import experiment, scoring
+from tests.contexts import at
 
 pytestmark = pytest.mark.filterwarnings("ignore:a Fréchet distance of only")
 
@@ -53,17 +54,17 @@ def game(config):
 
 def by_hand(built, state, replica: int, count: int) -> np.ndarray:
     """Image i from the latent of key i, one at a time, with statistics frozen over the initial latents."""
-    networks, player = built.networks, state.generator
+    networks, player = built.game.networks, state.generator
     params, variables, key = jax.tree.map(
         lambda leaf: leaf[replica], (player.average, player.variables, jax.random.key_data(state.key))
     )
     key = jax.random.wrap_key_data(key)
     reference = networks.sample_latents(stream(key, "reference"), built.plan.initial_images)
-    _, frozen = networks.generator.apply(params, variables, stream(key, "noise"), reference, train=True)
+    _, frozen = networks.generator.apply(params, variables, at(stream(key, "noise")), reference)
     found = []
     for number in range(count):
         latent = networks.sample_latents(jax.random.fold_in(stream(key, "scores"), number), 1)
-        image, _ = networks.generator.apply(params, frozen, key, latent, train=False)
+        image, _ = networks.generator.apply(params, frozen, at(key, train=False), latent)
         found.append(np.rint(np.clip(np.asarray(image[0], np.float64), 0, 1) * 255).astype(np.uint8))
     return np.stack(found)
 

@@ -125,7 +125,7 @@ def test_the_last_checkpoint_is_the_game_that_was_tested(finished) -> None:
         assert checkpoints.steps() == [100, 200, 250]
         found = checkpoints.restore_latest(built.engine.state_shape)
     assert found is not None and found[0] == UPDATES
-    errors = jax.device_get(built.engine.test_errors(found[1]))
+    errors = jax.device_get(built.engine.test_errors(found[1], built.plan.stages[0]))
     assert errors.averaged.tolist() == summary["test_errors"]
     assert errors.raw.tolist() == summary["test_errors_raw"]
 
@@ -182,7 +182,7 @@ def test_a_number_that_is_not_finite_stops_the_run(finished, tmp_path: Path, mon
 
         def run(state, updates, feed):
             step = int(state.step)
-            state, metrics = built.engine.run(state, updates)
+            state, metrics = built.engine.run(state, built.plan.stages[0], updates)
             if step == 120:  # The updates 123 and 124 of a chunk that ends at 125.
                 bad = metrics["g/feature_matching"].at[0, 2:4].set(jnp.array([jnp.nan, jnp.inf]))
                 metrics = metrics | {"g/feature_matching": bad}

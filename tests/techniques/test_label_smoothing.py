@@ -12,9 +12,11 @@ from scipy.optimize import minimize
 
 from igan.config import default, validate
 from igan.errors import UserError
-from igan.game import step, technique
+from igan.game import optimizer, step, technique
+from igan.game.view import look
 from igan.techniques.minimax import divergence
-from igan.types import Array, Batch, Critique, GameState, Network, Networks, Player, Targets, View
+from igan.types import Array, Batch, Critique, Examples, GameState, Network, Networks, Player, Seen, Targets, View
+from tests.contexts import turn
 
 LOGITS = np.float32([0, 1, -1, 7, -7, 30, -30, 1e4, -1e4])
 ALPHA, BETA = 0.9, 0.2
@@ -25,9 +27,12 @@ DATA, MODEL = np.float64([4, 3, 2, 1]) / 10, np.float64([1, 1, 2, 6]) / 10
 
 
 def look_at(real: Any, fake: Any, targets: Targets) -> View:
-    judge = lambda logits: Critique(jnp.asarray(logits), jnp.zeros((len(logits), 1)))  # noqa: E731
-    batch = Batch(images=jnp.zeros((1, 1, 1, 1)))
-    return View(batch, batch.images, judge(real), judge(fake), None, jnp.int32(0), lambda images: judge(real), targets)
+    def seen(logits: Any) -> Seen:
+        images = jnp.zeros((len(logits), 1, 1, 1))
+        return Seen(images, None, None, images, *Critique(jnp.asarray(logits), images[:, 0, 0]))
+
+    unused = {"judge": lambda examples: seen(real), "generate": lambda latents: latents}
+    return View(seen(real), seen(fake), None, turn(), jax.random.key(0), **unused, targets=targets)
 
 
 def make(**configs: dict[str, Any]) -> dict[str, technique.Technique]:
@@ -112,23 +117,23 @@ def test_two_sided_targets_would_put_the_model_into_the_numerator():
 def test_an_update_passes_the_targets_on():
     """What the step shows to objectives is what the enabled techniques say, and 1 without any."""
 
-    def apply(params, variables, key, images, train):
+    def apply(params, variables, context, images):
         brightness = images.mean(axis=(1, 2, 3))
         return Critique(params * brightness, brightness[:, None]), variables
 
-    network = Network(lambda key, images: (None, None), apply, lambda images: "")
+    network = Network(lambda context, images: (None, None), apply, lambda context, images: "")
     networks = Networks(network, network, lambda key, count: jnp.zeros((count, 1)), (0.0, 1.0))
-    images = jnp.ones((2, 1, 1, 1))
+    real, fake = Examples(jnp.ones((2, 1, 1, 1))), Examples(jnp.ones((2, 1, 1, 1)) / 3)
     player = Player(jnp.float32(3), {}, (), None)
     for techniques, expected in (
         (make(minimax={}), Targets(1.0, 1.0)),
         (make(minimax={}, label_smoothing={}), Targets(0.9, 1.0)),
         (make(label_smoothing={"real_target": 0.75, "generator_target": 0.375}, minimax={}), Targets(0.75, 0.375)),
     ):
-        game = step.Game(networks, techniques, optax.sgd(0.1), optax.sgd(0.1), average_rate=0.1)
+        game = step.Game(networks, techniques, optax.sgd(0.1), optax.sgd(0.1), optimizer.average_rate(0.1))
         state = GameState(jnp.int32(0), jax.random.key(0), player, player, dict.fromkeys(techniques))
         for together in (True, False):
-            view, _ = step.look(game, jax.random.key(1), state, jnp.float32(3), Batch(images), images / 3, together)
+            view, _ = look(game, state, turn(), jax.random.key(1), Batch(real), fake, together)
             assert view.targets == expected
         _, metrics = step.add_losses("d", step.discriminator_losses(game), state, view)
         np.testing.assert_allclose(metrics["d/minimax/real"], bernoulli_divergence(expected.real, 3.0), rtol=1e-5)
@@ -155,7 +160,7 @@ GENERATOR = "generator_target=0.375 but no enabled objective has a target for th
         (
             {
                 "minimax": {},
-                "non_saturating": {"generator_weight": 0.0},
+                "non_saturating": {"discriminator_weight": 0.0, "generator_weight": 0.0},
                 "label_smoothing": {"generator_target": 0.375},
             },
             GENERATOR,

@@ -8,18 +8,25 @@ import numpy as np
 import pytest
 
 from igan import models
+from igan.data import space
 from igan.errors import UserError
 from igan.game import step, technique
 from igan.game.technique import Technique
-from igan.types import Array, Batch, Critique, View
+from igan.types import Array, Critique, Seen, View
+from tests.contexts import at, turn
 
 CLASSES, BATCH_SIZE = 5, 6
 EXTREME = np.float32([0, 1, -1, 30, -30, 1e4, -1e4])
 
 
 def look_at(real: Critique, fake: Critique, labeled: Critique | None = None, labels: Any = None) -> View:
-    batch = Batch(images=jnp.zeros((1, 1, 1, 1)), labeled_labels=None if labels is None else jnp.asarray(labels))
-    return View(batch, batch.images, real, fake, labeled, jnp.int32(0), critique=lambda images: real)
+    def seen(critique: Critique, labels: Any = None) -> Seen:
+        images = jnp.zeros((len(critique.logits), 1, 1, 1))
+        return Seen(images, None if labels is None else jnp.asarray(labels), None, images, *critique)
+
+    known = None if labeled is None else seen(labeled, labels)
+    key, judge = jax.random.key(0), lambda examples: seen(real)
+    return View(seen(real), seen(fake), known, turn(), key, judge, generate=lambda latents: latents)
 
 
 def classify(class_logits: np.ndarray) -> Critique:
@@ -99,13 +106,13 @@ def test_k_logits_are_a_softmax_over_k_plus_one_classes(random):
     configs = {name: technique.defaults(name) | {"enabled": True} for name in ("semi_supervised", "minimax")}
     configs["minimax"] |= {"discriminator_weight": 0.5, "generator_weight": 0.0}
     techniques = technique.load(configs)
-    networks = models.load(models.defaults("fully_connected") | {"discriminator_layers": (8,)}, (3, 3, 1), CLASSES, {})
+    networks = models.load(
+        models.defaults("fully_connected") | {"discriminator_layers": (8,)}, space.images((3, 3, 1)), CLASSES, {}
+    )
     images = jnp.asarray(random.uniform(size=(3, BATCH_SIZE, 3, 3, 1)), jnp.float32)
     labels = jnp.asarray(random.integers(0, CLASSES, BATCH_SIZE), jnp.int32)
-    params, variables = networks.discriminator.init(jax.random.key(0), images[0])
-    critiques = [
-        networks.discriminator.apply(params, variables, jax.random.key(1), each, train=False)[0] for each in images
-    ]
+    params, variables = networks.discriminator.init(at(), images[0])
+    critiques = [networks.discriminator.apply(params, variables, at(train=False), each)[0] for each in images]
     view = look_at(critiques[0], critiques[1], critiques[2], labels)
     losses = {name: each.discriminator_loss for name, each in techniques.items()}
     state = step.GameState(jnp.int32(0), jax.random.key(0), None, None, dict.fromkeys(techniques))
