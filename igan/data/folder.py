@@ -1,7 +1,7 @@
 """Image folders: one sub-folder a class, split into training and test images, read into memory or one by one.
 
     flowers/daisy/1.jpg, flowers/daisy/old/2.PNG, flowers/rose/1.jpg     every tenth image of a class is for testing
-    flowers/train/daisy/..., flowers/test/daisy/...                      split by hand ('val' is as good as 'test')
+    flowers/train/daisy/..., flowers/test/daisy/...                      split by hand, see igan.data.split_folders
     faces/1.jpg, faces/2.jpg                                             one class
 
 Classes are numbered in the order of their sorted names. Images at any depth below a class folder belong to it; hidden
@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import psutil
 
-from igan.data import image_files
+from igan.data import image_files, split_folders
 from igan.data.dataset import Dataset, Records
 from igan.data.decoding import THREADS, Header, Unreadable, decode, read_header
 from igan.data.progress import progress_bar
@@ -25,6 +25,8 @@ from igan.errors import UserError
 
 HELD_OUT = 10  # of a folder without a split of its own, every image of a class whose number this divides is for testing
 MEMORY_SHARE = 0.5  # of the free memory: decoded images may take this much
+NAMED_CLASSES = 5  # so many of a folder's classes are named when the data are announced
+NAME_LENGTH = 30  # of a class, where it is announced
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,6 +41,7 @@ class Folder(NamedTuple):
     train_labels: np.ndarray
     test: list[str]
     test_labels: np.ndarray
+    parts: str  # how the two parts came about
 
     @property
     def name(self) -> str:
@@ -46,9 +49,23 @@ class Folder(NamedTuple):
 
     @property
     def origin(self) -> str:
-        return (
-            f"{self.path} ({len(self.train):,} train / {len(self.test):,} test images, {len(self.classes):,} classes)"
-        )
+        counts = f"{len(self.train):,} train / {len(self.test):,} test images, {self.parts}"
+        return f"{self.path} ({counts}; {describe_classes(self.classes)})"
+
+
+def describe_classes(names: list[str]) -> str:
+    """Returns how many classes there are, and the first of them in the order of their numbers.
+
+    >>> describe_classes(["daisy", "rose"])
+    '2 classes from 0: daisy, rose'
+    """
+    if names == [""]:
+        return "1 class"
+    # A name may hold anything that a file's may, and this is a part of one line.
+    printable = [name if name.isprintable() else ascii(name) for name in names[:NAMED_CLASSES]]
+    shown = [name if len(name) <= NAME_LENGTH else f"{name[:NAME_LENGTH]}..." for name in printable]
+    more = ["..."] if len(names) > NAMED_CLASSES else []
+    return f"{len(names):,} class{'es' if len(names) > 1 else ''} from 0: {', '.join(shown + more)}"
 
 
 def scan(path: str) -> Folder:
@@ -56,28 +73,31 @@ def scan(path: str) -> Folder:
 
     Raises:
       UserError: the folder, or one below it, cannot be read; there are no images; a class has none; the classes of the
-        two splits differ; images lie beside the class folders.
+        two splits differ; images lie beside the class folders; there seem to be splits that are not understood.
 
     Example: `scan("flowers").classes` is ["daisy", "rose"].
     """
     path = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 (a link keeps its name; see sources)
     folders, images = image_files.entries(path)
-    test = next((split for split in ("test", "val") if split in folders), None)
-    if "train" not in folders or test is None:
+    split = split_folders.find(path, folders)
+    if split is None:
         classes = _classes(path, folders, images)
+        split_folders.check_classes(path, folders, classes)
         everything = [(label, file) for label, files in enumerate(classes.values()) for file in _split(files, False)]
         held_out = [(label, file) for label, files in enumerate(classes.values()) for file in _split(files, True)]
-        return _folder(path, list(classes), everything, held_out)
-    splits = [_classes(folders[split], *image_files.entries(folders[split])) for split in ("train", test)]
-    if splits[0].keys() != splits[1].keys():
-        (only, *_) = sorted(splits[0].keys() ^ splits[1].keys())
-        there, missing = ("train", test) if only in splits[0] else (test, "train")
+        return _folder(path, list(classes), everything, held_out, f"every {HELD_OUT}th of a class for testing")
+    if images:
+        raise _lies_beside(path, images[0], f"the folders {split.train} and {split.test}")
+    parts = [_classes(folders[name], *image_files.entries(folders[name])) for name in (split.train, split.test)]
+    if parts[0].keys() != parts[1].keys():
+        (only, *_) = sorted(parts[0].keys() ^ parts[1].keys())
+        there, missing = (split.train, split.test) if only in parts[0] else (split.test, split.train)
         raise UserError(
             f"{path}: the class '{only or 'without a folder'}' of {there} is missing in {missing}: "
             "both need the same class folders"
         )
-    pairs = [[(label, file) for label, files in enumerate(split.values()) for file in files] for split in splits]
-    return _folder(path, list(splits[0]), *pairs)
+    train, test = ([(label, file) for label, files in enumerate(part.values()) for file in files] for part in parts)
+    return _folder(path, list(parts[0]), train, test, split.describe())
 
 
 def records(path: str) -> Records:
@@ -179,7 +199,7 @@ def wrong_size(name: str, size: tuple[int, int], other: str, expected: tuple[int
 def _classes(path: str, folders: dict[str, str], images: list[str]) -> dict[str, list[str]]:
     """Returns the images of each class, both sorted; the one class of a folder without sub-folders is called ''."""
     if folders and images:
-        raise UserError(f"{images[0]} lies beside class folders: move the images of {path} into the folder of a class")
+        raise _lies_beside(path, images[0], "class folders")
     classes = {name: sorted(image_files.below(folder)) for name, folder in folders.items()} or {"": images}
     if not any(classes.values()):
         raise UserError(f"{path} holds no images ({', '.join(image_files.SUFFIXES)}): correct --config.data.name")
@@ -189,15 +209,20 @@ def _classes(path: str, folders: dict[str, str], images: list[str]) -> dict[str,
     return classes
 
 
+def _lies_beside(path: str, image: str, what: str) -> UserError:
+    return UserError(f"{image} lies beside {what}: move the images of {path} into the folder of a class")
+
+
 def _split(files: list[str], held_out: bool) -> list[str]:
     return [file for number, file in enumerate(files, start=1) if (number % HELD_OUT == 0) == held_out]
 
 
-def _folder(path: str, classes: list[str], train: list[tuple[int, str]], test: list[tuple[int, str]]) -> Folder:
-    columns = []
-    for pairs in (train, test):
-        columns += [[file for _, file in pairs], np.array([label for label, _ in pairs], np.int32)]
-    return Folder(path, classes, *columns)
+def _folder(
+    path: str, classes: list[str], train: list[tuple[int, str]], test: list[tuple[int, str]], parts: str
+) -> Folder:
+    files = [[file for _, file in pairs] for pairs in (train, test)]
+    labels = [np.array([label for label, _ in pairs], np.int32) for pairs in (train, test)]
+    return Folder(path, classes, files[0], labels[0], files[1], labels[1], parts)
 
 
 def _attempt(function: Callable[[str], Result], file: str, unreadable: Unreadable) -> Result | None:

@@ -55,7 +55,8 @@ def truncate(path: Path) -> None:
 def test_every_tenth_image_of_a_class_is_held_out(flowers):
     dataset = read(flowers)
     assert (dataset.name, dataset.classes, dataset.notice) == ("folder:flowers", 2, None)
-    assert dataset.origin == f"{flowers} (32 train / 2 test images, 2 classes)"
+    counts = "32 train / 2 test images, every 10th of a class for testing"
+    assert dataset.origin == f"{flowers} ({counts}; 2 classes from 0: daisy, rose)"
     assert dataset.train_images.shape == (32, 6, 6, 1) and dataset.test_images.shape == (2, 6, 6, 1)
     assert (
         dataset.train_images.dtype == np.uint8 and dataset.train_labels.dtype == dataset.test_labels.dtype == np.int32
@@ -80,6 +81,13 @@ def test_folders_of_a_split_are_the_split(flowers, tmp_path, test):
     assert dataset.test_images[:, 0, 0, 0].tolist() == [78, 77]
     write(tmp_path / "set/train/tulip/c.png", grey(79))
     assert "the class 'tulip' of train is missing in " + test in refusal(tmp_path / "set")
+
+
+def test_images_beside_the_folders_of_a_split_are_named(flowers, tmp_path):
+    for part in ("train", "test"):
+        write(tmp_path / f"set/{part}/rose/a.png", grey(77))
+    write(tmp_path / "set/preview.png", grey(1))
+    assert f"{tmp_path}/set/preview.png lies beside the folders train and test" in refusal(tmp_path / "set")
 
 
 def test_one_class_without_a_folder_of_its_own(tmp_path):

@@ -89,7 +89,8 @@ def test_a_stream_of_a_folder(numbers):
     stream = open_folder(numbers)
     assert (stream.name, stream.image_shape, stream.classes) == ("folder:numbers", (4, 4, 1), 2)
     assert (stream.size, stream.notice) == (SIZE, None)
-    assert stream.origin == f"{numbers} (37 train / 2 test images, 2 classes)"
+    counts = "37 train / 2 test images, of the folders 'train' and 'test'"
+    assert stream.origin == f"{numbers} ({counts}; 2 classes from 0: a, b)"
     ((images, labels),) = take(stream, 1, batch_size=64)  # more than there are
     assert images.shape == (64, 4, 4, 1) and images.dtype == np.uint8
     assert labels.shape == (64,) and labels.dtype == np.int32
