@@ -31,7 +31,7 @@ from absl import app, flags, logging
 from flax.traverse_util import flatten_dict
 from ml_collections import config_flags
 
-from igan import cache, hosts
+from igan import cache, field_flags, hosts
 from igan.config import Config, default
 from igan.errors import UserError, did_you_mean, exit_code, suggestion, tell
 from igan.game.view import context, show
@@ -39,6 +39,7 @@ from igan.run import experiment, scoring, summary, train, workdir
 from igan.run.experiment import Experiment
 from igan.types import Examples, Turn
 
+field_flags.register()
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment and variant, e.g. experiments/mnist.py.")
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the files of the run go. A run that is there goes on. Default: runs/<experiment>-<time>."

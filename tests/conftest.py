@@ -1,9 +1,11 @@
 """Eight virtual CPU devices for every test, and a persistent compilation cache so that a second test run is quick."""
 
 import contextlib
+import multiprocessing
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path.home() / ".cache" / "igan" / "xla-tests"))
@@ -15,6 +17,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from igan.config import default
+from tests.command import REPOSITORY, Command, Outcome, run_main
 
 
 def small_game() -> ConfigDict:
@@ -74,3 +77,31 @@ def quick_compilation_of_file() -> Iterator[None]:
     """For `pytestmark`, the fixtures of the file included."""
     with compiled_quickly():
         yield
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Any]:
+    """Where processes are forked from that have imported igan already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["igan.main"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(REPOSITORY))
+        yield context
+
+
+@pytest.fixture
+def command(processes, tmp_path: pathlib.Path) -> Command:
+    """Runs `python -m igan.main` with these arguments in an empty folder."""
+
+    def run(*arguments: str, **environment: str) -> Outcome:
+        cache = f"--compilation_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}"
+        process = processes.Process(target=run_main, args=([*arguments, cache], tmp_path, environment))
+        process.start()
+        process.join(timeout=120)
+        if process.is_alive():
+            process.kill()
+            pytest.fail(f"{arguments} did not end")
+        out, error = ((tmp_path / f".{name}").read_text() for name in ("out", "error"))
+        return Outcome(process.exitcode, out, error)
+
+    return run

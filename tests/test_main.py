@@ -1,100 +1,13 @@
-"""The command line as a person meets it: what it refuses, in one line each, and what --help and --dry_run show.
+"""The command line as a person meets it: what it refuses, in one line each, and what --help and --dry_run show."""
 
-Each command runs in a process of its own, forked from one that has imported igan already: a fresh interpreter would
-take seconds a command.
-"""
-
-import multiprocessing
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[1]
-EXPERIMENT = f"--config={REPOSITORY / 'experiments' / 'mnist.py'}"
-SMALL = (
-    "--config.data.source=embedded",
-    "--config.devices=1",
-    "--config.batch_size=16",
-    "--config.initial_images=32",
-    "--config.steps_per_chunk=5",
-    "--config.networks.latent_size=8",
-    "--config.networks.generator_layers=(12,12)",
-    "--config.networks.discriminator_layers=(16,12)",
-)
-
-
-class Outcome(NamedTuple):
-    code: int | None
-    out: str
-    error: str
-
-
-Command = Callable[..., Outcome]
-
-
-def _main(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
-    os.chdir(folder)
-    os.environ.update(environment)
-    for name, descriptor in (("out", 1), ("error", 2)):
-        with (folder / f".{name}").open("wb") as file:
-            os.dup2(file.fileno(), descriptor)
-    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
-    sys.argv = ["igan.main", *arguments]
-
-    from absl import app
-
-    from igan import main
-
-    app.run(main.main, flags_parser=main.parse)
-
-
-@pytest.fixture(scope="module")
-def processes():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["igan.main"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(REPOSITORY))
-        yield context
-
-
-@pytest.fixture
-def command(processes, tmp_path: Path) -> Command:
-    """Runs `python -m igan.main` with these arguments in an empty folder."""
-
-    def run(*arguments: str, **environment: str) -> Outcome:
-        cache = f"--compilation_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}"
-        process = processes.Process(target=_main, args=([*arguments, cache], tmp_path, environment))
-        process.start()
-        process.join(timeout=120)
-        if process.is_alive():
-            process.kill()
-            pytest.fail(f"{arguments} did not end")
-        out, error = ((tmp_path / f".{name}").read_text() for name in ("out", "error"))
-        return Outcome(process.exitcode, out, error)
-
-    return run
-
-
-def refused(outcome: Outcome, *words: str) -> str:
-    """Checks that a command was refused with one line holding these words, and returns the line."""
-    lines = outcome.error.splitlines()
-    assert outcome.code == 2, outcome
-    assert len(lines) == 1 and lines[0].startswith("error: "), outcome.error
-    assert "Traceback" not in outcome.out + outcome.error
-    for word in words:
-        assert word in lines[0]
-    return lines[0]
-
-
-def left_behind(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.name not in (".out", ".error"))
-
+from tests.command import EXPERIMENT, REPOSITORY, SMALL, Command, left_behind, refused
 
 BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
     "no experiment": ([], ["which experiment", "--config=experiments/mnist.py"]),
@@ -129,9 +42,17 @@ BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
         ["'networks.generator_layers[0]'", "--config.networks.generator_layers=VALUE"],
     ),
     "a field before the experiment": (["--config.seed=1", EXPERIMENT], ["config"]),
-    "a word for a number": ([EXPERIMENT, "--config.epochs=many"], ["epochs", "many"]),
-    "a fraction for a whole number": ([EXPERIMENT, "--config.seed=1.5"], ["seed", "1.5"]),
-    "a word for yes or no": ([EXPERIMENT, "--config.techniques.minimax.enabled=maybe"], ["maybe"]),
+    "a word for a number": ([EXPERIMENT, "--config.epochs=many"], ["config.epochs=many: expected a whole number"]),
+    "a fraction for a whole number": ([EXPERIMENT, "--config.seed=1.5"], ["config.seed=1.5: expected a whole number"]),
+    "a word for a fraction": ([EXPERIMENT, "--config.average_rate=x"], ["average_rate=x: expected a number, like 0.5"]),
+    "a word for yes or no": (
+        [EXPERIMENT, "--config.techniques.minimax.enabled=maybe"],
+        ["--config.techniques.minimax.enabled=maybe: expected True or False"],
+    ),
+    "half a list": (
+        [EXPERIMENT, "--config.networks.generator_layers=(3, x"],
+        ["generator_layers=(3, x: expected values in brackets, like (8,) or ('a','b')"],
+    ),
     "words for layers": ([EXPERIMENT, *SMALL, "--config.networks.generator_layers=wide"], ["generator_layers"]),
     "a section": ([EXPERIMENT, "--config.data=mnist"], ["data"]),
     "a field without a name": ([EXPERIMENT, "--config.=3"], ["''", "--config.SECTION.FIELD=VALUE"]),

@@ -1,0 +1,63 @@
+"""`python -m igan.main` as a person meets it: each command in a process of its own, and what it printed and left.
+
+It is forked from one that has imported igan already: a fresh interpreter would take seconds a command.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+REPOSITORY = Path(__file__).parents[1]
+EXPERIMENT = f"--config={REPOSITORY / 'experiments' / 'mnist.py'}"
+SMALL = (
+    "--config.data.source=embedded",
+    "--config.devices=1",
+    "--config.batch_size=16",
+    "--config.initial_images=32",
+    "--config.steps_per_chunk=5",
+    "--config.networks.latent_size=8",
+    "--config.networks.generator_layers=(12,12)",
+    "--config.networks.discriminator_layers=(16,12)",
+)
+
+
+class Outcome(NamedTuple):
+    code: int | None
+    out: str
+    error: str
+
+
+Command = Callable[..., Outcome]
+
+
+def run_main(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+    os.chdir(folder)
+    os.environ.update(environment)
+    for name, descriptor in (("out", 1), ("error", 2)):
+        with (folder / f".{name}").open("wb") as file:
+            os.dup2(file.fileno(), descriptor)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+    sys.argv = ["igan.main", *arguments]
+
+    from absl import app
+
+    from igan import main
+
+    app.run(main.main, flags_parser=main.parse)
+
+
+def refused(outcome: Outcome, *words: str) -> str:
+    """Checks that a command was refused with one line holding these words, and returns the line."""
+    lines = outcome.error.splitlines()
+    assert outcome.code == 2, outcome
+    assert len(lines) == 1 and lines[0].startswith("error: "), outcome.error
+    assert "Traceback" not in outcome.out + outcome.error
+    for word in words:
+        assert word in lines[0]
+    return lines[0]
+
+
+def left_behind(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name not in (".out", ".error"))
