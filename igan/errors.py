@@ -2,8 +2,10 @@
 
 import difflib
 import os
+import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 
 class UserError(Exception):
@@ -17,13 +19,16 @@ class RunError(Exception):
     """A run that could not go on: disk full, NaN, a lost device. One line; what is on disk stays valid; exit code 1."""
 
 
-def exit_code(command: Callable[[], object], interrupted: str = "interrupted") -> int:
+def exit_code(
+    command: Callable[[], object], interrupted: str = "interrupted", flags: Mapping[str, str] = MappingProxyType({})
+) -> int:
     """Runs a command and returns its exit code: 0, or 2, 1 or 130 with one line on stderr instead of a traceback.
 
     Args:
       command: does the work. UserError is 2, RunError and what the system refuses 1, Ctrl-C 130; a reader that has had
         enough of what is printed (`| head`) is no error.
       interrupted: what to say after Ctrl-C.
+      flags: the command's own names for flags of `igan.main`, in which the hints of errors are written.
 
     >>> exit_code(lambda: None)
     0
@@ -32,7 +37,7 @@ def exit_code(command: Callable[[], object], interrupted: str = "interrupted") -
         command()
         sys.stdout.flush()
     except (UserError, RunError) as error:
-        return tell(error)
+        return tell(type(error)(in_flags(str(error), flags)))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Or Python complains when it flushes at exit.
     except OSError as error:
@@ -41,6 +46,15 @@ def exit_code(command: Callable[[], object], interrupted: str = "interrupted") -
         print(interrupted, file=sys.stderr)
         return 130
     return 0
+
+
+def in_flags(message: str, flags: Mapping[str, str]) -> str:
+    """Returns a message with the flags of `igan.main` called as a command calls its own.
+
+    >>> in_flags("correct --config.data.dir", {"--config.data.dir": "--data_dir"})
+    'correct --data_dir'
+    """
+    return re.sub(r"--config(\.\w+)+", lambda match: flags.get(match[0], match[0]), message)
 
 
 def tell(error: UserError | RunError) -> int:

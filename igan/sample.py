@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
     options = _parser().parse_args(arguments)
     cache.keep_compiled_programs(cache.compiled_programs())
-    return exit_code(lambda: run(options))
+    return exit_code(lambda: run(options), flags={"--config.data.dir": "--data_dir"})
 
 
 def run(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
 
-from igan import evaluate
+from igan import evaluate, sample
 from igan.errors import RunError, UserError
 from igan.metrics.classifier_score import from_function
 from igan.reporting.runs import read_run
@@ -181,5 +181,14 @@ def test_mistakes_are_one_line(config, tmp_path, capsys):
     assert "there is no checkpoint in" in error(run, "--best")
     assert "--images=1 is too few: expected at least 2" in error(run, "--scores=classifier_score", "--images=1")
     assert "--reference_images=-1 is too few" in error(run, "--reference_images=-1")
+    assert error(run, "--scores=fid").endswith("or give a file with --inception_weights")
+    assert "expected at most 10000000: set --images=" in error(run, "--images=10000001")
+    (tmp_path / "empty").mkdir()
+    written = json.loads((tmp_path / "run" / "config.json").read_text())
+    written["data"] |= {"name": "cifar10", "source": "tfds"}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(written))
+    assert "name a directory that holds it with --data_dir" in error(run, f"--data_dir={tmp_path / 'empty'}")
+    assert sample.main([run, f"--data_dir={tmp_path / 'nowhere'}"]) == 2
+    assert "nowhere does not exist: correct --data_dir" in capsys.readouterr().err
     (tmp_path / "run" / "config.json").write_text("{")
     assert "is not the config of a run" in error(run)

@@ -37,6 +37,13 @@ BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
         [EXPERIMENT, *SMALL, "--config.evaluation.scores=fidd", "--dry_run"],
         ["Did you mean 'fid'"],
     ),
+    "scores without weights": (
+        [EXPERIMENT, *SMALL, "--config.evaluation.scores=fid", "--config.evaluation.inception_weights=absent.npz"],
+        [
+            "no Inception weights at absent.npz: run 'python -m igan.metrics.fetch",
+            "or give a file with --config.evaluation.inception_weights",
+        ],
+    ),
     "a part of a field": (
         [EXPERIMENT, "--config.networks.generator_layers[0]=7"],
         ["'networks.generator_layers[0]'", "--config.networks.generator_layers=VALUE"],

@@ -8,7 +8,7 @@ from igan.data import embedded, folder, stream, tfds_source
 from igan.data.dataset import Dataset
 from igan.data.decoding import CORRUPT, CROPS
 from igan.data.stream import Stream
-from igan.errors import UserError, did_you_mean
+from igan.errors import UserError, did_you_mean, suggestion
 
 SOURCES = ("auto", "tfds", "embedded", "folder")
 FOLDER_PREFIX = "folder:"
@@ -135,7 +135,7 @@ def _find_or_prepare(name: str, where: Path) -> tuple[Path | None, str]:
 
 def _not_prepared(name: str, where: Path, obstacle: str) -> UserError:
     known = tfds_source.prepared_names(where)
-    hint = did_you_mean(name, known) if known else ""
+    hint = f"{suggestion(name, known)} Prepared there: {', '.join(known)}." if known else ""
     return UserError(
         f"'{name}' is not prepared in {_describe(where)} and cannot be fetched ({obstacle}): "
         f"{_advice(obstacle)}{HOW_TO_NAME_A_DIRECTORY}.{hint}"
@@ -176,4 +176,5 @@ def _describe(where: Path) -> str:
 
 
 def _advice(obstacle: str) -> str:
-    return "pip install 'igan[prepare]', or " if obstacle == tfds_source.NO_TENSORFLOW else ""
+    # The README's line: a package of this name on an index may be somebody else's.
+    return 'pip install -e ".[prepare]" in the folder of igan, or ' if obstacle == tfds_source.NO_TENSORFLOW else ""

@@ -19,7 +19,7 @@ from pathlib import Path
 from igan import cache
 from igan.errors import UserError, exit_code
 from igan.metrics import images, inception, weights
-from igan.metrics.compute import SCORES, Settings, compute, notes
+from igan.metrics.compute import SCORES, Settings, check_names, compute, notes
 from igan.metrics.images import Images
 from igan.metrics.inception_score import PROTOCOLS
 from igan.metrics.resize import METHODS
@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
     options = _parser().parse_args(arguments)
     cache.keep_compiled_programs(cache.compiled_programs())
-    return exit_code(lambda: show(_run(options), options.json))
+    flags = {"--config.evaluation.inception_weights": "--weights", "--config.data.dir": "--data_dir"}
+    return exit_code(lambda: show(_run(options), options.json), flags=flags)
 
 
 def show(scores: Mapping[str, Score], as_json: bool) -> None:
@@ -43,14 +44,17 @@ def show(scores: Mapping[str, Score], as_json: bool) -> None:
 
 
 def _run(options: argparse.Namespace) -> dict[str, Score]:
-    network = inception.network(weights.load(options.weights), options.resize, options.precision)
+    # What was typed comes first, and the weights, which were perhaps never thought of, last.
+    scores = [name.strip() for name in options.scores.split(",") if name.strip()]
+    check_names(scores)
+    inception.check_options(options.resize, options.precision)
     generated = open_images(options.samples, options.data_dir)
     reference = open_images(options.real, options.data_dir) if options.real else None
+    network = inception.network(weights.load(options.weights), options.resize, options.precision)
     if reference and (sizes := [each.read(0, 1).shape[1:3] for each in (generated, reference)])[0] != sizes[1]:
         (height, width), (real_height, real_width) = sizes
         differ = f"{generated.name} is {width}x{height} and {reference.name} is {real_width}x{real_height}"
         print(f"note: {differ}: the distance between them is one of sharpness too", file=sys.stderr)
-    scores = [name.strip() for name in options.scores.split(",") if name.strip()]
     if not scores:
         scores = ["inception_score"] if "logits_unbiased" in network.levels else []
         scores += ["fid", "kid", "precision_recall"] if reference else []
@@ -78,10 +82,7 @@ def open_images(address: str, data_directory: str = "") -> Images:
     name, _, split = address.removeprefix("tfds:").rpartition("/")
     if split not in ("train", "test") or not name:
         raise UserError(f"'{address}' does not name a split: write tfds:cifar10/train or tfds:cifar10/test")
-    try:
-        dataset = load(name, "tfds", data_directory)
-    except UserError as error:
-        raise UserError(str(error).replace("--config.data.dir", "--data_dir")) from error
+    dataset = load(name, "tfds", data_directory)
     array = dataset.train_images if split == "train" else dataset.test_images
     return images.from_array(f"{name} {split}", array)
 

@@ -133,6 +133,16 @@ def _distances(
     return results
 
 
+def check_names(scores: Sequence[str]) -> None:
+    """Raises UserError, suggesting the right name, unless all of these scores are known.
+
+    >>> check_names(["fid", "kid"])
+    """
+    for name in scores:
+        if name not in SCORES:
+            raise UserError(f"unknown score '{name}'.{did_you_mean(name, SCORES)}")
+
+
 def complete(
     scores: Sequence[str], generated: int, reference: int | None, network: FeatureNetwork, settings: Settings
 ) -> Settings:
@@ -140,9 +150,7 @@ def complete(
 
     Raises UserError for whatever would otherwise fail after an hour of looking at images.
     """
-    for name in scores:
-        if name not in SCORES:
-            raise UserError(f"unknown score '{name}'.{did_you_mean(name, SCORES)}")
+    check_names(scores)
     if settings.batch_size < 0:
         raise UserError(f"--batch_size={settings.batch_size}: expected 1 or more, or 0 for what fits")
     if "inception_score" in scores:

@@ -217,9 +217,7 @@ def network(weights: Weights, resize_method: str = "tf1-bilinear", precision: st
     >>> inception.label  # doctest: +SKIP
     'inception-2015-12-05, weights 6726825d, tf1-bilinear to 299, float32'
     """
-    for name, known, what in ((resize_method, METHODS, "resize"), (precision, PRECISIONS, "precision")):
-        if name not in known:
-            raise UserError(f"unknown {what} '{name}'.{did_you_mean(name, known)}")
+    check_options(resize_method, precision)
     levels = tuple(level for level, last in LEVELS.items() if last in weights.arrays)
     _check(weights, levels)
     dtype, lax_precision = PRECISIONS[precision]
@@ -233,6 +231,16 @@ def network(weights: Weights, resize_method: str = "tf1-bilinear", precision: st
     params = flax.traverse_util.unflatten_dict(dict(weights.arrays), sep="/")
     label = f"{weights.name}, weights {weights.digest}, {resize_method} to {IMAGE_SIZE}, {precision}"
     return FeatureNetwork(label, levels, params, apply)
+
+
+def check_options(resize_method: str, precision: str) -> None:
+    """Raises UserError, suggesting the right one, for options of `network` that are unknown.
+
+    >>> check_options("tf1-bilinear", "float32")
+    """
+    for name, known, what in ((resize_method, METHODS, "resize"), (precision, PRECISIONS, "precision")):
+        if name not in known:
+            raise UserError(f"unknown {what} '{name}'.{did_you_mean(name, known)}")
 
 
 def shapes(levels: Sequence[str]) -> dict[str, tuple[int, ...]]:

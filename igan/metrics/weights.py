@@ -14,7 +14,8 @@ from igan.errors import UserError
 
 NAME = "inception-2015-12-05"
 SOURCE_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # Of the published PyTorch file.
-HOW_TO_FETCH = "run 'python -m igan.metrics.fetch' once, or give a file with --weights"
+# In the words of igan.main; the other commands have flags of their own for it (`igan.errors.exit_code`).
+HOW_TO_FETCH = "run 'python -m igan.metrics.fetch' once, or give a file with --config.evaluation.inception_weights"
 
 
 class Weights(NamedTuple):

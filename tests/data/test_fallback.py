@@ -111,7 +111,9 @@ def test_fallback_is_announced_with_its_reason_and_the_remedy(tmp_path, monkeypa
 def test_without_tensorflow_nobody_asks_the_network(tmp_path, monkeypatch, tensorflow_missing):
     monkeypatch.setattr(tfds_source, "network_is_reachable", lambda: pytest.fail("asked"))
     notice = load("mnist", "auto", str(tmp_path)).notice
-    assert notice is not None and "TensorFlow" in notice and "pip install 'igan[prepare]'" in notice
+    assert (
+        notice is not None and "TensorFlow" in notice and 'pip install -e ".[prepare]" in the folder of igan' in notice
+    )
 
 
 @pytest.mark.parametrize("environment", [True, False])

@@ -220,7 +220,8 @@ def test_data_set_without_class_labels_is_refused(tmp_path):
         ("mnist/..", "auto", "data.name='mnist/..'"),
         ("", "auto", "data.name=''"),
         ("cifar10", "auto", "'cifar10' is not prepared in"),
-        ("mnits", "auto", "Did you mean 'mnist'?"),
+        ("mnits", "auto", "Did you mean 'mnist'? Prepared there: mnist."),
+        ("zzz", "auto", "--config.data.dir or TFDS_DATA_DIR. Prepared there: mnist."),
         ("cifar10", "tfds", "cannot be fetched (no network)"),
     ],
 )

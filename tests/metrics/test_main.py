@@ -106,7 +106,24 @@ def test_without_weights_it_says_how_to_fetch_them(folders, capsys):
     assert command.main(list(folders)) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: there are no Inception weights at ") and "python -m igan.metrics.fetch" in error
-    assert error.count("\n") == 1
+    assert error.count("\n") == 1 and error.endswith("or give a file with --weights\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["/no/such/folder"], "there is no /no/such/folder"),
+        (["{0}", "/no/such/folder"], "there is no /no/such/folder"),
+        (["{0}", "tfds:cifar10/train", "--data_dir=/no/such"], "/no/such does not exist: correct --data_dir"),
+        (["{0}", "{1}", "--scores=fdi"], "unknown score 'fdi'. Did you mean 'fid'?"),
+        (["{0}", "{1}", "--resize=bilinaer"], "unknown resize"),
+        (["{0}", "{1}", "--precision=float23"], "unknown precision 'float23'. Did you mean 'float32'?"),
+    ],
+)
+def test_what_was_typed_comes_before_the_weights_that_are_missing(folders, capsys, arguments, message):
+    assert command.main([argument.format(*folders) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
