@@ -11,9 +11,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import igan
-from igan import lock
+from igan import lock, models
 from igan.config import Config, changed, default
 from igan.errors import RunError, UserError
+from igan.run.field_types import mismatch
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
@@ -78,9 +79,25 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text())
         config["data"]["source"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not the config of a run: choose another --workdir, or remove that file") from error
-    return _completed(config, plain(default()) | {"networks": {}})
+    defaults = _defaults(config)
+    if wrong := mismatch(config, defaults):
+        raise UserError(f"{path} is damaged: {wrong}; correct it, or choose another --workdir")
+    return _completed(config, defaults)
+
+
+def _defaults(found: dict[str, Any]) -> dict[str, Any]:
+    """Returns the defaults of the networks that a config names, and of every technique that it knows."""
+    networks, techniques = found.get("networks"), found.get("techniques")
+    name = networks.get("name") if isinstance(networks, dict) else None
+    if name in models.known():
+        defaults = plain(default(name))
+    else:  # Which networks they are decides what fields they have.
+        defaults = plain(default()) | {"networks": {"name": ""}}
+    if isinstance(techniques, dict):  # Some are of another version, or somebody else's.
+        defaults["techniques"] = {technique: {"enabled": False} for technique in techniques} | defaults["techniques"]
+    return defaults
 
 
 def _completed(found: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
