@@ -13,19 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from rich.console import Console
-from rich.progress import track
-
-from igan import cache
+from igan import cache, writing
 from igan.errors import RunError, UserError, exit_code
 from igan.evaluate import restore
-from igan.metrics.images import Images
-from igan.reporting.grids import encode_png, image_grid
 from igan.run import experiment, scoring, workdir
 
-BATCH = 256
 PICTURE = 10_000  # Images that one picture may hold.
+MOST = 2**31 - 1  # Images: each has a number of its own in 32 bits.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,9 +33,9 @@ def run(options: argparse.Namespace) -> None:
     """Draws the images and writes them."""
     directory = Path(options.workdir).expanduser()
     output = Path(options.output or directory / "samples.png")
-    if not (output.suffix in (".png", ".npz") or is_folder(output)):
+    if not (output.suffix in (".png", ".npz") or writing.is_folder(output)):
         raise UserError(f"--output={output} is neither a .png nor an .npz file, nor a folder")
-    if is_folder(output) and output.is_dir() and any(output.iterdir()):
+    if writing.is_folder(output) and output.is_dir() and any(output.iterdir()):
         raise UserError(f"--output={output} is not empty, and old images would count as new ones: give a new folder")
     config = workdir.load(directory)
     if options.count < 1 or not 0 <= options.replica < config.replicas:
@@ -58,42 +52,33 @@ def run(options: argparse.Namespace) -> None:
         config.data.dir = options.data_dir
     config.data.fingerprint = ""  # What is generated does not depend on the data.
     built = experiment.reopen(config)
+    announce(options.count, built.image_shape, output)
     step, state = restore(directory, built, options.best)
     generated = scoring.make_draw(built)(state, options.replica, options.count)
     try:
-        write(generated, built.dataset.space.shape[-1], output)
+        writing.write(generated, built.dataset.space.shape[-1], output)
     except OSError as error:
         raise RunError(f"could not write {output}: {error.strerror or error}") from error
     print(f"{options.count:,} images at update {step:,} in {output}")
 
 
-def is_folder(output: Path) -> bool:
-    """Whether a path is one of a folder: without a suffix of letters, of which runs/lr0.001 has none."""
-    return output.is_dir() or not output.suffix[1:].isalpha()
+def announce(count: int, shape: tuple[int, int, int], output: Path) -> None:
+    """Says how many images will be written and how much they take.
 
+    Raises UserError if that does not fit on the disk.
 
-def write(images: Images, channels: int, output: Path) -> None:
-    """Writes images into one picture (`.png`), an array uint8 [n, height, width, channels] (`.npz`), or a folder."""
-    to_folder = is_folder(output)
-    if to_folder:
-        output.mkdir(parents=True, exist_ok=True)
-    else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    kept = []
-    for start in track(range(0, images.count, BATCH), "Generating", console=Console(stderr=True)):
-        pixels = images.read(start, min(start + BATCH, images.count))[..., :channels]
-        if not to_folder:
-            kept.append(pixels)
-            continue
-        for number, image in enumerate(pixels, start):
-            (output / f"{number:06d}.png").write_bytes(encode_png(image[..., 0] if channels == 1 else image))
-    if to_folder:
-        return
-    if output.suffix == ".npz":
-        np.savez_compressed(output, images=np.concatenate(kept))
-    else:
-        columns = max(1, round(images.count**0.5))
-        output.write_bytes(encode_png(image_grid(np.concatenate(kept), columns, (0, 255))))
+    >>> announce(1000, (28, 28, 1), Path("images.npz"))
+    """
+    needed = writing.size(count, shape, output)
+    writing.check_room(output, needed)
+    if count > MOST:
+        raise UserError(f"--count={count:,}: expected at most {MOST:,}")
+    height, width, channels = shape
+    print(
+        f"{count:,} images of {width} x {height} pixels and {channels} channel(s), at most"
+        f" {writing.in_bytes(needed)} in {output}",
+        file=sys.stderr,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

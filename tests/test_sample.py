@@ -1,5 +1,7 @@
 """Images from a checkpoint: the same in every form they are written in, and those that scores look at."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -27,7 +29,9 @@ def test_every_form_holds_the_same_images(run, tmp_path, capsys):
     command = [f"--workdir={folder}", "--count=11", "--replica=1"]
     for output in ("grid.png", "array.npz", "deep/folder"):
         assert sample.main([*command, f"--output={tmp_path / output}"]) == 0
-    assert f"11 images at update 20 in {tmp_path / 'grid.png'}" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert f"11 images at update 20 in {tmp_path / 'grid.png'}" in printed.out
+    assert f"11 images of 28 x 28 pixels and 1 channel(s), at most 9.46 kB in {tmp_path / 'array.npz'}" in printed.err
     built = experiment.build(config)
     drawn = scoring.make_draw(built)(restore(folder, built, best=False)[1], 1, 11).read(0, 11)[..., :1]
     with np.load(tmp_path / "array.npz") as archive:
@@ -62,9 +66,13 @@ def test_a_folder_may_have_a_dot_and_must_be_empty(run, tmp_path, capsys):
         (["--replica=2"], "a replica from 0 to 1"),
         (["--count=0"], "a count of at least 1"),
         (["--count=10001"], "too many for one picture"),
+        (["--count=100000000000", "--output=x.npz"], "--output=x.npz takes up to 81.3 TB, and"),
+        (["--count=100000000000", "--output=folder"], "--output=folder takes up to 410 TB, and"),
         (["--best"], "there is no checkpoint in"),
     ],
 )
 def test_mistakes_are_one_line(run, arguments, message, capsys):
+    before = set(Path.cwd().iterdir())
     assert sample.main([f"--workdir={run[1]}", *arguments]) == 2
+    assert set(Path.cwd().iterdir()) == before
     assert message in capsys.readouterr().err.splitlines()[-1]

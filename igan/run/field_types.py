@@ -26,9 +26,9 @@ def mismatch(found: Any, default: Any, field: str = "") -> str:
     if type(found) is not kind and not (kind is float and type(found) is int):
         return f"{field} is {_shown(found)}, expected {KINDS[kind]}"
     inner: Mapping[Any, Any] = {}
-    if isinstance(default, dict):
+    if isinstance(default, dict) and isinstance(found, dict):
         inner = {name: (found[name], default[name], name) for name in default if name in found}
-    elif isinstance(default, list) and default:  # All of its values are of one kind.
+    elif isinstance(default, list) and isinstance(found, list) and default:  # All of its values are of one kind.
         inner = {number: (value, default[0], f"[{number}]") for number, value in enumerate(found)}
     prefix = f"{field}." if field and isinstance(default, dict) else field
     return next(filter(None, (mismatch(value, other, prefix + name) for value, other, name in inner.values())), "")

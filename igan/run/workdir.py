@@ -91,10 +91,8 @@ def _defaults(found: dict[str, Any]) -> dict[str, Any]:
     """Returns the defaults of the networks that a config names, and of every technique that it knows."""
     networks, techniques = found.get("networks"), found.get("techniques")
     name = networks.get("name") if isinstance(networks, dict) else None
-    if name in models.known():
-        defaults = plain(default(name))
-    else:  # Which networks they are decides what fields they have.
-        defaults = plain(default()) | {"networks": {"name": ""}}
+    # Which networks they are decides what fields they have.
+    defaults = plain(default(name)) if name in models.known() else plain(default()) | {"networks": {"name": ""}}
     if isinstance(techniques, dict):  # Some are of another version, or somebody else's.
         defaults["techniques"] = {technique: {"enabled": False} for technique in techniques} | defaults["techniques"]
     return defaults
