@@ -98,6 +98,35 @@ def members(experiment: str, variants: Sequence[str], axes: Sequence[Axis], work
     return list(found.values())
 
 
+def check_seeds(typed: str, found: Sequence[Member]) -> None:
+    """Raises UserError if members that differ in nothing but the seed would train some seeds twice.
+
+    Args:
+      typed: the flag that the seeds were given by.
+      found: the members. Replica r of a member is the run with seed + r; of several values for a field the last one
+        wins. What the experiment itself sets is not known here.
+
+    >>> check_seeds("--seeds", members("a.py", [], [Axis("--config.seed", ("1", "2"), "seed")], Path("w")))
+    """
+    by_setting: dict[tuple[str, ...], list[int]] = {}
+    for member in found:
+        settings: dict[str, str] = {}
+        for flag, _, value in (each.partition("=") for each in member.flags):
+            settings[flag] = value
+        seed, replicas = settings.pop("--config.seed", ""), settings.get("--config.replicas", "1")
+        if seed.isdecimal() and replicas.isdecimal():  # Otherwise igan.main says what is wrong.
+            key = (replicas, *(f"{flag}={value}" for flag, value in sorted(settings.items())))
+            by_setting.setdefault(key, []).append(int(seed))
+    for (replicas, *_), seeds in by_setting.items():
+        seeds.sort()
+        if any(after - before < int(replicas) for before, after in itertools.pairwise(seeds)):
+            apart = ",".join(str(seeds[0] + index * int(replicas)) for index in range(len(seeds)))
+            raise UserError(
+                f"the seeds {','.join(map(str, seeds))} with replicas={replicas} would train some seeds twice, as"
+                f" replica r is the run with seed + r: type {typed}={apart}"
+            )
+
+
 def _safe(value: str) -> str:
     """Returns a value as a part of a file name: (500,500) becomes 500x500."""
     return re.sub(r"[^\w.+-]+", "_", re.sub(r"\s*,\s*", "x", value.strip("()[]{}'\", "))).strip("_")

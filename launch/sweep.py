@@ -16,7 +16,6 @@ Exit codes: 0 all finished, 1 some not, 2 the command is wrong, 128 + signal sto
 
 import argparse
 import contextlib
-import itertools
 import shlex
 import signal
 import subprocess
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from local import Pool
-from plan import Axis, Member, has_trained, is_finished, members, split
+from plan import Axis, Member, check_seeds, has_trained, is_finished, members, split
 from progress import Status, View
 from slurm import Cluster
 
@@ -99,7 +98,9 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[Member]]:
     if options.seeds is not None:
         axes.append(_seeds(options, settings))
     found = members(options.config, ["" if each in ("''", '""') else each for each in variants], axes, options.workdir)
-    return options, [each._replace(flags=(*each.flags, *further)) for each in found]
+    found = [each._replace(flags=(*each.flags, *further)) for each in found]
+    check_seeds("--seeds" if options.seeds is not None else "--config.seed", found)
+    return options, found
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -165,18 +166,11 @@ def _axes(settings: dict[str, str]) -> list[Axis]:
 
 
 def _seeds(options: argparse.Namespace, settings: dict[str, str]) -> Axis:
-    seeds, replicas = split("--seeds", options.seeds), settings.get("--config.replicas", "1")
+    seeds = split("--seeds", options.seeds)
     if "--config.seed" in settings:
         raise UserError("--seeds is short for --config.seed: drop one of them")
     if not all(seed.isdecimal() for seed in seeds):
         raise UserError(f"--seeds={options.seeds}: expected whole numbers, like --seeds=1,2,3")
-    numbers = sorted(int(seed) for seed in seeds)
-    if replicas.isdecimal() and any(after - before < int(replicas) for before, after in itertools.pairwise(numbers)):
-        apart = ",".join(str(numbers[0] + index * int(replicas)) for index in range(len(numbers)))
-        raise UserError(
-            f"--seeds={options.seeds} with {replicas} replicas would train some seeds twice, as replica r is the run"
-            f" with seed + r: type --seeds={apart}"
-        )
     return Axis("--config.seed", seeds, "seed")
 
 

@@ -91,6 +91,13 @@ def test_long_names_stay_apart_and_short(folder):
     assert [first, second] == names(f"--config.data.dir={'x' * 400}1,{'x' * 400}2")
 
 
+def test_seeds_that_are_apart_or_of_different_settings_are_fine(folder):
+    assert len(members("--config.seed=1,11", "--config.replicas=10", "--config.epochs=1,2")) == 4
+    assert len(members("--seeds=2,1,3", "--variants=a,b")) == 6
+    assert len(members("--config.seed=5", "--config.replicas=1,10")) == 2
+    assert len(members("--config.seed=one,two")) == 2  # igan.main says what it expects.
+
+
 def test_what_follows_two_dashes_goes_to_every_run(folder):
     found = members("--seeds=1,2", "--", "--anything=1,2", "--seeds=x")
     assert [member.flags[-2:] for member in found] == [("--anything=1,2", "--seeds=x")] * 2
@@ -118,6 +125,17 @@ BAD = {
     "the seed twice": (["--seeds=1", "--config.seed=2"], ["drop one"]),
     "variants twice": (["--config=game.py:a", "--variants=b"], ["drop one"]),
     "seeds that overlap": (["--seeds=1,5,11", "--config.replicas=10"], ["replicas", "--seeds=1,11,21"]),
+    "seeds of a field that overlap": (
+        ["--config.seed=1,2", "--config.replicas=10"],
+        ["seeds 1,2 with replicas=10", "--config.seed=1,11"],
+    ),
+    "seeds that overlap for some replicas": (
+        ["--seeds=1,11", "--config.replicas=2,20", "--config.epochs=3,4"],
+        ["with replicas=20", "--seeds=1,21"],
+    ),
+    "replicas after two dashes": (["--seeds=1,2", "--", "--config.replicas=2"], ["--seeds=1,3"]),
+    "one seed for all after two dashes": (["--config.seed=1,2", "--", "--config.seed=7"], ["--config.seed=7,8"]),
+    "one seed written in two ways": (["--seeds=1,01"], ["--seeds=1,2"]),
     "one name for two": (["--config.layers=(5,5),[5,5]"], ["layers=5x5", "(5,5)", "[5,5]"]),
     "an open bracket": (["--config.layers=(5,5"], ["a closing ) is missing"]),
     "a wrong bracket": (["--config.layers=(5,5]"], ["do not match at ']'"]),
