@@ -21,6 +21,8 @@ SMALL = (
     "--config.networks.generator_layers=(12,12)",
     "--config.networks.discriminator_layers=(16,12)",
 )
+# Seconds until a test gives up: what takes one on a quiet machine may take a minute on a busy one.
+PATIENCE = 300
 
 
 class Outcome(NamedTuple):

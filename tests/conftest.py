@@ -17,7 +17,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from igan.config import default
-from tests.command import REPOSITORY, Command, Outcome, run_main
+from tests.command import PATIENCE, REPOSITORY, Command, Outcome, run_main
 
 
 def small_game() -> ConfigDict:
@@ -97,7 +97,7 @@ def command(processes, tmp_path: pathlib.Path) -> Command:
         cache = f"--compilation_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}"
         process = processes.Process(target=run_main, args=([*arguments, cache], tmp_path, environment))
         process.start()
-        process.join(timeout=120)
+        process.join(timeout=PATIENCE)
         if process.is_alive():
             process.kill()
             pytest.fail(f"{arguments} did not end")

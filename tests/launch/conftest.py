@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import PATIENCE
+
 REPOSITORY = Path(__file__).parents[2]
 LAUNCH = REPOSITORY / "launch"
 if str(LAUNCH) not in sys.path:  # As `python launch/sweep.py` has it.
@@ -52,9 +54,9 @@ STAND_IN = """
     if behaviour == "die" and starts == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if behaviour == "wait" and starts == 1:
-        time.sleep(60)
+        time.sleep(600)  # Until it is told to stop.
     if behaviour == "meet":  # Waits until as many as are meant to run together do.
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while len(list(workdir.parent.glob("*/starts"))) < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         (workdir / "met").write_text(str(time.monotonic() < deadline))
@@ -99,7 +101,7 @@ def sweep(begin) -> Callable[..., "subprocess.CompletedProcess[str]"]:
 
     def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         process = begin(*arguments, **environment)
-        out, error = process.communicate(timeout=60)
+        out, error = process.communicate(timeout=PATIENCE)
         return subprocess.CompletedProcess(process.args, process.returncode, out, error)
 
     return run
@@ -121,7 +123,7 @@ def until() -> Callable[[Callable[[], object]], None]:
     """Waits until something holds."""
 
     def wait(holds: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not holds():
             assert time.monotonic() < deadline, "it never came"
             time.sleep(0.02)

@@ -5,6 +5,8 @@ import signal
 
 import pytest
 
+from tests.command import PATIENCE
+
 
 def test_all_run_in_turn_and_are_reported_and_finished_ones_are_skipped(sweep, starts, place):
     result = sweep("--seeds=1,2")
@@ -74,7 +76,7 @@ def test_a_signal_reaches_every_run_once_and_the_same_command_goes_on(begin, swe
     lines = [place / "w" / f"seed={seed}" / "metrics.jsonl" for seed in (1, 2)]
     until(lambda: all(path.exists() for path in lines))
     os.killpg(process.pid, number)  # What Ctrl-C in a terminal does: a signal to the whole group.
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number
     assert "seed=1: saving" in out and "seed=1: stopped" in out
     assert "The same command goes on from here." in out and "REPORT" not in out
@@ -93,7 +95,7 @@ def test_no_run_goes_on_without_its_launcher(begin, place, until):
     until(lambda: (first / "metrics.jsonl").exists() and (second / "metrics.jsonl").exists())
     process.stdout.close()  # What the launcher says next kills it.
     os.kill(int((second / "pid").read_text()), signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert (first / "summary.json").read_text() == '{"finished": false}'
     assert (first / "signals").read_text() == "SIGTERM "
@@ -105,7 +107,7 @@ def test_two_sweeps_do_not_train_the_same_runs(begin, sweep, starts, place, unti
     second = sweep("--config.behaviour=wait")
     assert second.returncode == 2 and f"process {first.pid}" in second.stderr
     first.kill()  # The run lives on without its launcher, and still holds the lock.
-    first.communicate(timeout=30)
+    first.communicate(timeout=PATIENCE)
     assert sweep("--config.behaviour=wait").returncode == 2
     assert starts("run") == 1
     os.kill(int((place / "w" / "run" / "pid").read_text()), signal.SIGTERM)

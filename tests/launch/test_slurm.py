@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import PATIENCE
+
 pytest.importorskip("submitit", reason="needs the extra slurm: pip install submitit")
 
 FAKE = Path(__file__).with_name("fake_slurm.py")
@@ -75,7 +77,7 @@ def test_only_what_is_neither_finished_nor_queued_is_submitted(sweep, begin, sta
     watcher = begin(*arguments[::2], "--seeds=1,2,3", **environment)
     time.sleep(1.5)
     watcher.send_signal(signal.SIGINT)
-    out, _ = watcher.communicate(timeout=30)
+    out, _ = watcher.communicate(timeout=PATIENCE)
     assert watcher.returncode == 130 and "The jobs go on without it" in out and "Submitted" not in out
     assert starts("seed=2") == 1 and (slurm / "runners" / "2_1").exists()
     for job in ("2_1", "3"):
@@ -90,7 +92,7 @@ def test_out_of_time_a_run_saves_and_queues_up_again(begin, starts, place, slurm
     for index in (0, 1):
         until(lambda index=index: (place / "w" / f"seed={index + 1}" / "metrics.jsonl").exists())
         os.kill(int((slurm / "tasks" / f"1_{index}").read_text()), signal.SIGUSR2)
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out + error
     for seed in (1, 2):
         assert (place / "w" / f"seed={seed}" / "signals").read_text() == "SIGTERM "  # Saved, and once.
