@@ -124,6 +124,11 @@ def validate(config: Config) -> None:
         "names in brackets, like ('fid','kid')",
         lambda names: isinstance(names, tuple | list) and all(isinstance(name, str) for name in names),
     )
+    if config.evaluation.best and not config.evaluation.scores:
+        raise UserError(
+            f"config.evaluation.best is {config.evaluation.best}, but no scores are computed: add"
+            " --config.evaluation.scores=..., or leave it out"
+        )
     _require(config, "average_rate", "a number in (0, 1]", lambda rate: 0 < rate <= 1)
     for player in ("discriminator", "generator"):
         _at_least(config, 1, f"{player}.steps")

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -22,12 +23,13 @@ class RunError(Exception):
 def exit_code(
     command: Callable[[], object], interrupted: str = "interrupted", flags: Mapping[str, str] = MappingProxyType({})
 ) -> int:
-    """Runs a command and returns its exit code: 0, or 2, 1 or 130 with one line on stderr instead of a traceback.
+    """Runs a command and returns its exit code: 0, or another with one line on stderr instead of a traceback.
 
     Args:
-      command: does the work. UserError is 2, RunError and what the system refuses 1, Ctrl-C 130; a reader that has had
-        enough of what is printed (`| head`) is no error.
-      interrupted: what to say after Ctrl-C.
+      command: does the work. UserError is 2, RunError and what the system refuses 1, Ctrl-C 130, and
+        another signal that raised KeyboardInterrupt (`igan.run.signals.raised`) 128 and its number; a reader that has
+        had enough of what is printed (`| head`) is no error.
+      interrupted: what to say after a signal.
       flags: the command's own names for flags of `igan.main`, in which the hints of errors are written.
 
     >>> exit_code(lambda: None)
@@ -42,9 +44,10 @@ def exit_code(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Or Python complains when it flushes at exit.
     except OSError as error:
         return tell(RunError(one_line(error)))
-    except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        number = stopped.args[0] if stopped.args else signal.SIGINT
+        print(f"{signal.Signals(number).name}: {interrupted}", file=sys.stderr)
+        return 128 + number
     return 0
 
 

@@ -74,8 +74,7 @@ def settle(options: argparse.Namespace, directory: Path) -> Config:
     for field in fields:
         if (value := getattr(options, field)) is not None:
             config.evaluation[field] = value
-    if options.scores is not None:
-        config.evaluation.best = ""
+    config.evaluation.best = ""  # Which checkpoint is the best was decided by the run.
     if options.data_dir is not None:
         config.data.dir = options.data_dir
     return config

@@ -32,6 +32,8 @@ def held(path: Path, busy: str) -> Iterator[int]:
             raise UserError(busy.format(process=file.read().strip())) from None
         except OSError:
             pass  # A network file system without locks.
+        if not path.exists():  # Who held it has removed it since it was opened: what is locked now keeps nobody out.
+            raise UserError(f"another process has just ended in {path.parent}: try again")
         with contextlib.suppress(OSError):  # A full disk: the number is for people only.
             file.truncate(0)
             file.write(f"{os.getpid()}")

@@ -12,7 +12,7 @@ An experiment is a Python file with get_config(); a variant follows a colon. Any
 A run can be stopped at any time (Ctrl-C saves it) and goes on with the same command and the same --workdir. --dry_run
 prints every field of the config, the networks and the plan; what the fields mean is written in igan/config.py.
 Tables and plots over runs: python -m igan.report --help. Exit codes: 0 finished, or stopped and saved; 1 the run
-failed; 2 the command is wrong.
+failed; 2 the command is wrong; 130 or 143 stopped by Ctrl-C or SIGTERM before the first update.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from igan import cache, field_flags, hosts
 from igan.config import Config, default
 from igan.errors import UserError, did_you_mean, exit_code, suggestion, tell
 from igan.game.view import context, show
-from igan.run import experiment, scoring, summary, train, workdir
+from igan.run import experiment, scoring, signals, summary, train, workdir
 from igan.run.experiment import Experiment
 from igan.types import Examples, Turn
 
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str]) -> None:
     config: Config = CONFIG.value
     if config.deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
-    sys.exit(exit_code(lambda: run(config), "interrupted before the first update; nothing was lost"))
+    sys.exit(exit_code(lambda: run(config), "stopped before the first update; nothing was lost"))
 
 
 def run(config: Config) -> None:
@@ -142,10 +142,12 @@ def run(config: Config) -> None:
     if DRY_RUN.value:
         describe(config)
     else:
-        train.run(config, directory(config))
+        path = directory()
+        with workdir.made(path), contextlib.nullcontext() if HOSTS.value else signals.raised():
+            train.run(config, path)
 
 
-def directory(config: Config) -> Path:
+def directory() -> Path:
     """Returns the work directory: the one asked for, or a new one named after the experiment and the time."""
     if WORKDIR.value:
         return Path(WORKDIR.value).expanduser()
@@ -153,14 +155,12 @@ def directory(config: Config) -> Path:
 
 
 def new_directory(name: str) -> Path:
-    """Makes a directory in runs/ that no other run has, even one that began in the same second, and returns it."""
+    """Returns a directory in runs/ that no other run has, even one that began in the same second."""
     path = first = Path(f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     number = 1
     while path.exists():
         number += 1
         path = first.with_name(f"{first.name}-{number}")
-    with contextlib.suppress(OSError):  # The run says why it cannot write there.
-        path.mkdir(parents=True)
     return path
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from igan import cache, writing
 from igan.errors import RunError, UserError, exit_code
 from igan.evaluate import restore
-from igan.run import experiment, scoring, workdir
+from igan.run import experiment, scoring, signals, workdir
 
 PICTURE = 10_000  # Images that one picture may hold.
 MOST = 2**31 - 1  # Images: each has a number of its own in 32 bits.
@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
     options = _parser().parse_args(arguments)
     cache.keep_compiled_programs(cache.compiled_programs())
-    return exit_code(lambda: run(options), flags={"--config.data.dir": "--data_dir"})
+    with signals.raised():
+        return exit_code(lambda: run(options), flags={"--config.data.dir": "--data_dir"})
 
 
 def run(options: argparse.Namespace) -> None:
@@ -50,6 +51,7 @@ def run(options: argparse.Namespace) -> None:
         )
     if options.data_dir is not None:
         config.data.dir = options.data_dir
+    config.evaluation.best = ""  # Nor on scores.
     config.data.fingerprint = ""  # What is generated does not depend on the data.
     built = experiment.reopen(config)
     announce(options.count, built.image_shape, output)

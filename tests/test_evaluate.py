@@ -185,6 +185,9 @@ def test_mistakes_are_one_line(config, tmp_path, capsys):
     assert "expected at most 10000000: set --images=" in error(run, "--images=10000001")
     (tmp_path / "empty").mkdir()
     written = json.loads((tmp_path / "run" / "config.json").read_text())
+    written["evaluation"]["best"] = "fid"  # Without scores: a run of an older igan.
+    (tmp_path / "run" / "config.json").write_text(json.dumps(written))
+    assert evaluate.main([run]) == 0 and sample.main([run, "--count=1"]) == 0
     written["data"] |= {"name": "cifar10", "source": "tfds"}
     (tmp_path / "run" / "config.json").write_text(json.dumps(written))
     assert "name a directory that holds it with --data_dir" in error(run, f"--data_dir={tmp_path / 'empty'}")

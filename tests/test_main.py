@@ -44,6 +44,10 @@ BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
             "or give a file with --config.evaluation.inception_weights",
         ],
     ),
+    "the best of no scores": (
+        [EXPERIMENT, *SMALL, "--config.evaluation.best=fid"],
+        ["evaluation.best is fid, but no scores are computed", "--config.evaluation.scores="],
+    ),
     "a part of a field": (
         [EXPERIMENT, "--config.networks.generator_layers[0]=7"],
         ["'networks.generator_layers[0]'", "--config.networks.generator_layers=VALUE"],
@@ -114,8 +118,45 @@ BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
 @pytest.mark.parametrize("arguments, words", BAD_INPUT.values(), ids=BAD_INPUT.keys())
 def test_bad_input_is_one_line_and_writes_nothing(command: Command, tmp_path: Path, arguments, words) -> None:
     refused(command(*arguments, *([] if any("workdir" in each for each in arguments) else ["--workdir=run"])), *words)
-    assert left_behind(tmp_path) in ([], ["run"])
-    assert not (tmp_path / "run" / "config.json").exists()  # Or the corrected command would be refused.
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", [[], ["--workdir=runs/deep/run"]])
+def test_a_refused_start_leaves_no_folder_that_was_not_there_before(command: Command, tmp_path: Path, place) -> None:
+    arguments = [EXPERIMENT, *SMALL, "--config.labels_per_class=401", *place]
+    refused(command(*arguments), "labels_per_class=401")
+    assert left_behind(tmp_path) == []
+    (tmp_path / "runs" / "deep" / "run").mkdir(parents=True)
+    (tmp_path / "runs" / "notes.txt").touch()
+    refused(command(*arguments), "labels_per_class=401")
+    assert sorted(each.name for each in tmp_path.rglob("[!.]*")) == ["deep", "notes.txt", "run", "runs"]
+    assert list((tmp_path / "runs" / "deep" / "run").iterdir()) == []
+
+
+SIGNALLED = """
+import os, pathlib, signal, sys, threading, time
+sys.path.insert(0, {folder!r})
+import mnist
+
+def get_config():
+    def send():
+        lock = pathlib.Path("run/.lock")
+        while not (lock.exists() and lock.read_text()):
+            time.sleep(0.001)
+        time.sleep(0.05)  # Now it is held, and loading the data takes much longer.
+        os.kill(os.getpid(), signal.{name})
+    threading.Thread(target=send, daemon=True).start()
+    return mnist.get_config()
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_before_the_first_update_says_so(command: Command, tmp_path: Path, name: str, code: int) -> None:
+    text = SIGNALLED.format(folder=str(REPOSITORY / "experiments"), name=name)
+    (tmp_path / "signalled.py").write_text(text)
+    outcome = command("--config=signalled.py", *SMALL, "--workdir=run")
+    assert outcome.error == f"{name}: stopped before the first update; nothing was lost\n"
+    assert outcome.code == code and "run" not in left_behind(tmp_path)
 
 
 def test_runs_of_the_same_second_have_directories_of_their_own(tmp_path: Path, monkeypatch) -> None:
@@ -123,7 +164,10 @@ def test_runs_of_the_same_second_have_directories_of_their_own(tmp_path: Path, m
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(main.time, "strftime", lambda form: "20260102-030405")
-    paths = [str(main.new_directory("mnist")) for _ in range(3)]
+    paths = [str(main.new_directory("mnist"))]
+    for _ in range(2):
+        Path(paths[-1]).mkdir(parents=True)
+        paths.append(str(main.new_directory("mnist")))
     assert paths == [f"runs/mnist-20260102-030405{suffix}" for suffix in ("", "-2", "-3")]
 
 

@@ -4,7 +4,8 @@ import copy
 import importlib.metadata
 import json
 import platform
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,32 @@ def write(path: Path, content: dict[str, Any]) -> None:
         raise RunError(f"could not write {path}: {error.strerror}; what is on disk stays valid") from error
 
 
-def held(workdir: Path) -> AbstractContextManager[int]:
-    """Returns what creates a work directory and keeps other runs out of it as long as it is entered.
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Makes a folder, and at the end removes it and those above it that were not there before, if they are empty.
+
+    Whether it can be made is for those to say who write into it.
+
+    >>> with made(Path("runs/refused")):  # doctest: +SKIP
+    ...     raise UserError("batch_size is 0")
+    """
+    new: list[Path] = []
+    with suppress(OSError):
+        new = [each for each in (folder, *folder.parents) if not each.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for each in new:
+            with suppress(OSError):
+                each.rmdir()
+
+
+@contextmanager
+def held(workdir: Path) -> Iterator[None]:
+    """Creates a work directory and keeps other runs out of it as long as it is entered.
+
+    Of a run that wrote nothing, as one that is refused, no folder is left that was not there before.
 
     Raises UserError if it cannot be created or written to, or another run is at work there.
 
@@ -132,7 +157,13 @@ def held(workdir: Path) -> AbstractContextManager[int]:
     ...     pass
     """
     busy = f"process {{process}} is training in {workdir}: wait for it, stop it, or choose another --workdir"
-    return lock.held(workdir / ".lock", busy)
+    with made(workdir), lock.held(workdir / ".lock", busy):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                if [each.name for each in workdir.iterdir()] == [".lock"]:
+                    (workdir / ".lock").unlink()
 
 
 def summary(workdir: Path) -> dict[str, Any]:

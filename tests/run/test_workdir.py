@@ -95,6 +95,28 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+def test_a_lock_that_was_removed_meanwhile_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = workdir.lock.fcntl.flock
+
+    def after_its_holder_has_gone(file, operation: int) -> None:
+        (tmp_path / ".lock").unlink()
+        lock(file, operation)
+
+    monkeypatch.setattr(workdir.lock.fcntl, "flock", after_its_holder_has_gone)
+    with pytest.raises(UserError, match="has just ended in"), workdir.held(tmp_path):
+        pass
+
+
+def test_nothing_is_left_of_a_run_that_wrote_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError), workdir.held(tmp_path / "a" / "b"):
+        raise UserError("refused")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UserError), workdir.held(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "b" / "config.json").touch()
+        raise UserError("failed later")
+    assert sorted(each.name for each in (tmp_path / "a" / "b").iterdir()) == [".lock", "config.json"]
+
+
 def test_what_is_younger_than_a_run_has_its_default(tmp_path: Path) -> None:
     """A field, a section's field and a technique that were not there yet: it goes on, and can be looked at."""
     before = workdir.plain(default())
