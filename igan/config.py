@@ -4,6 +4,7 @@ Any field can be set from the command line: `--config.seed=2 --config.techniques
 hyper-parameters of techniques and network families are declared where they are used, in the signatures of their `make`.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -82,6 +83,49 @@ def default(networks: str = "fully_connected") -> Config:
     config.reporting.samples_interval = 3000  # Updates from one grid of samples to the next.
     config.reporting.samples = 100  # Images in a grid.
     return config
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """Returns a config as what comes back from its JSON file.
+
+    >>> plain(default())["evaluation"]["scores"]
+    []
+    """
+    return json.loads(config.to_json())
+
+
+def completed(found: dict[str, Any]) -> dict[str, Any]:
+    """Returns a config from a JSON file with the defaults of fields, sections and techniques that are younger than it.
+
+    What this igan does not know, a technique of somebody's own or a field of a newer one, stays as it is.
+
+    >>> completed({"seed": 7})["techniques"]["minimax"]["enabled"]
+    False
+    """
+    return _with_defaults(found, defaults_beside(found))
+
+
+def defaults_beside(found: dict[str, Any]) -> dict[str, Any]:
+    """Returns the defaults of the fields that a config from a JSON file can have: its networks' and techniques' own.
+
+    >>> defaults_beside({"networks": {"name": "convolutional"}})["networks"]["dropout"]
+    0.5
+    """
+    networks, techniques = found.get("networks"), found.get("techniques")
+    family = networks.get("name") if isinstance(networks, dict) else None
+    known = isinstance(family, str) and family in models.known()
+    defaults = plain(default()) | (plain(ConfigDict({"networks": models.defaults(family)})) if known else {})
+    if not known:
+        defaults["networks"] = {"name": ""}
+    if isinstance(techniques, dict):  # Some are of another version, or somebody else's.
+        defaults["techniques"] = {name: {"enabled": False} for name in techniques} | defaults["techniques"]
+    return defaults
+
+
+def _with_defaults(found: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    both = [name for name in found.keys() & defaults.keys() if defaults[name]]
+    sections = [name for name in both if isinstance(found[name], dict) and isinstance(defaults[name], dict)]
+    return defaults | found | {name: _with_defaults(found[name], defaults[name]) for name in sections}
 
 
 def check_variant(experiment: str, variant: str, known: Sequence[str]) -> None:

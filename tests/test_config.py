@@ -255,6 +255,25 @@ def test_every_default_has_a_comment() -> None:
     assert undocumented == []
 
 
+def test_completed_configs_have_the_defaults_of_what_they_lack_and_keep_what_is_unknown() -> None:
+    whole = configs.plain(default())
+    found = {
+        "networks": {"name": "fully_connected", "generator_layers": [7]},
+        "generator": {"steps": 3},
+        "techniques": {"mine": {"enabled": True}, "label_smoothing": {"enabled": True}},
+        "newer": {"field": 1},
+        "data": 5,
+    }
+    complete = configs.completed(found)
+    assert complete["networks"] == whole["networks"] | {"generator_layers": [7]}
+    assert complete["generator"] == whole["generator"] | {"steps": 3}
+    smoothing = whole["techniques"]["label_smoothing"] | {"enabled": True}
+    own = {"mine": {"enabled": True}, "label_smoothing": smoothing}
+    assert complete["techniques"] == whole["techniques"] | own
+    assert (complete["newer"], complete["data"]) == ({"field": 1}, 5)
+    assert configs.completed({"networks": {"name": "unheard_of"}})["networks"] == {"name": "unheard_of"}
+
+
 def test_changed_names_every_difference() -> None:
     before = {"seed": 1, "data": {"name": "mnist", "dir": ""}, "gone": 3}
     after = {"seed": 2, "data": {"name": "cifar10", "dir": ""}, "new": {"x": 1}}

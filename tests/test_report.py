@@ -146,7 +146,7 @@ def test_help_and_module(tmp_path):
 def test_runs_of_older_versions_without_experiment_and_variant(tmp_path):
     workdir = mnist(tmp_path / "old", errors=[90], seed=1)
     config = json.loads((workdir / "config.json").read_text())
-    del config["experiment"], config["variant"], config["techniques"]
+    del config["experiment"], config["variant"]
     (workdir / "config.json").write_text(json.dumps(config))
     mnist(tmp_path / "new", errors=[94], seed=2)
     written = report.write_report([tmp_path], tmp_path / "out")

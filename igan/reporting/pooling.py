@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from igan.reporting import experiments
 from igan.reporting.paper import ABLATION
 from igan.reporting.runs import ALL_LABELS, Run, Score
+from igan.reporting.settings import TEST_EXAMPLES, Described, canonical, decisive, names_of
 
 Curve = list[tuple[float, float, float]]  # (step, mean, std) with 0 for the std of a single value.
-
-SETTINGS_NAMED = 3  # So many differing settings stand in a group's name.
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Group:
 
     experiment: str
     variant: str
-    settings: str  # What tells the group from others of its variant; mostly "".
+    settings: str  # What tells the group from the others of its data set; mostly "".
     labels: int | None
     runs: tuple[Run, ...]
     left_out: tuple[Run, ...]
@@ -66,17 +66,17 @@ class Group:
 
 
 def pool(runs: Iterable[Run]) -> list[Group]:
-    """Returns the groups of runs of one data set: variants in the order of the paper's Table 3, then by labels."""
-    by_key: dict[tuple[str, str, int | None], list[Run]] = {}
-    for run in runs:
-        by_key.setdefault((run.experiment, run.variant, run.labels), []).append(run)
+    """Returns the groups of runs of one data set: variants in the order of the paper's Table 3, then by labels.
+
+    Runs whose configs differ in anything that decides a result are never in one group, nor are two that do not tell.
+    """
+    pooled = [same for alike in _by_config(runs) for same in _by_test_examples(alike)]
     groups = []
-    for (experiment, variant, labels), members in by_key.items():
-        for settings, same in _by_settings(members):
-            finished = tuple(run for run in same if run.finished)
-            unfinished = tuple(run for run in same if not run.finished)
-            kept, left_out = (finished, unfinished) if finished else (unfinished, ())
-            groups.append(Group(experiment, variant, settings, labels, kept, left_out))
+    for same, name in zip(pooled, _names(pooled), strict=True):
+        finished = tuple(run for run in same if run.finished)
+        unfinished = tuple(run for run in same if not run.finished)
+        kept, left_out = (finished, unfinished) if finished else (unfinished, ())
+        groups.append(Group(same[0].experiment, same[0].variant, name, same[0].labels, kept, left_out))
     order = [*ABLATION, ""]
 
     def rank(group: Group) -> tuple[Any, ...]:
@@ -86,24 +86,34 @@ def pool(runs: Iterable[Run]) -> list[Group]:
     return sorted(groups, key=rank)
 
 
-def _by_settings(runs: Sequence[Run]) -> list[tuple[str, list[Run]]]:
-    """Splits runs by the fields that all their configs have (others are older or newer versions') and that differ."""
-    shared = set.intersection(*(set(run.settings) for run in runs))
-    differing = [
-        name for name in sorted(shared) if any(run.settings[name] != runs[0].settings[name] for run in runs[1:])
-    ]
-    if not differing:
-        return [("", list(runs))]
-    split: dict[str, list[Run]] = {}
+def _by_config(runs: Iterable[Run]) -> list[list[Run]]:
+    by_key: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        split.setdefault(repr([run.settings[name] for name in differing]), []).append(run)
-    more = len(differing) - SETTINGS_NAMED
+        settings = {name: canonical(value) for name, value in run.settings.items()} or {"config of": str(run.workdir)}
+        by_key.setdefault((run.experiment, run.variant, run.labels, *sorted(settings.items())), []).append(run)
+    return list(by_key.values())
 
-    def text(run: Run) -> str:
-        named = ", ".join(f"{name}={run.settings[name]}" for name in differing[:SETTINGS_NAMED])
-        return named + (f" and {more} more" if more > 0 else "")
 
-    return [(text(members[0]), members) for members in split.values()]
+def _by_test_examples(runs: Sequence[Run]) -> list[list[Run]]:
+    """Splits runs that were tested on different numbers of examples; one that was not tested yet goes anywhere."""
+    sizes = sorted({run.test_examples for run in runs if run.errors})
+    if len(sizes) < 2:
+        return [list(runs)]
+    return [[run for run in runs if size == (run.test_examples if run.errors else sizes[0])] for size in sizes]
+
+
+def _names(pooled: Sequence[Sequence[Run]]) -> list[str]:
+    """Returns for each pool of runs what tells its settings from those of all others in the tables of a data set."""
+    described: dict[int, Described] = {}
+    for place, runs in enumerate(pooled):
+        run = max(runs, key=lambda run: bool(run.errors))
+        if run.settings:
+            fields = experiments.defaults(run.experiment, run.variant)
+            tested = {TEST_EXAMPLES: run.test_examples} if run.errors else {}
+            defaults = decisive(fields) if fields else None
+            described[place] = Described(run.settings | tested, defaults, run.labels is not None)
+    named = dict(zip(described, names_of(list(described.values())), strict=True))
+    return [named.get(place, f"config unknown: {runs[0].workdir}") for place, runs in enumerate(pooled)]
 
 
 def labels_text(labels: int | None) -> str:
@@ -144,11 +154,11 @@ def pooling_warnings(groups: Sequence[Group]) -> list[str]:
     for group, title in zip(groups, titles(groups), strict=True):
         for one, other in combinations(group.runs, 2):
             # Replica r of a run is the game with seed + r.
-            shared = set(_seeds(one)) & set(_seeds(other))
+            shared = _shared_seeds(one, other)
             if shared:
                 warnings.append(
                     f"{title}: {one.workdir} and {other.workdir} share {len(shared)} of their seeds "
-                    f"({span(sorted(shared))}): the same games count twice. Give one another --config.seed."
+                    f"({span([shared[0], shared[-1]])}): the same games count twice. Give one another --config.seed."
                 )
         if len({run.steps for run in group.runs}) > 1:
             lengths = ", ".join(f"{run.workdir}: {run.steps} steps" for run in group.runs)
@@ -159,8 +169,11 @@ def pooling_warnings(groups: Sequence[Group]) -> list[str]:
     return warnings
 
 
-def _seeds(run: Run) -> range:
-    return range(0) if run.seed is None else range(run.seed, run.seed + run.replicas)
+def _shared_seeds(one: Run, other: Run) -> range:
+    if one.seed is None or other.seed is None:
+        return range(0)
+    first = max(one.seed, other.seed)
+    return range(first, max(first, min(one.seed + one.replicas, other.seed + other.replicas)))
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:

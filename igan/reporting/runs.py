@@ -3,9 +3,11 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from igan.config import completed
 from igan.errors import UserError, did_you_mean
 from igan.reporting.lenient_json import (
     flat,
@@ -17,6 +19,7 @@ from igan.reporting.lenient_json import (
     read_object,
     section,
 )
+from igan.reporting.settings import decisive
 
 DEFAULT_CLASSES = 10
 EMBEDDED_TEST_EXAMPLES = 1_000
@@ -24,11 +27,6 @@ ALL_LABELS = 0  # As in the config.
 LOGGED = "as logged during training, no protocol recorded"
 CURVES = ("test_errors", "test_errors_raw")
 CURVE_PREFIXES = ("scores/", "d/", "g/")
-# Fields in which runs may differ and still be repetitions of one another, or that are told apart by name.
-NO_SETTINGS = (
-    "seed", "replicas", "epochs", "labels_per_class", "experiment", "variant", "devices", "steps_per_chunk",
-    "deterministic", "data.name", "data.source", "data.dir", "evaluation", "checkpoint", "reporting",
-)  # fmt: skip
 
 Series = tuple[tuple[int, tuple[float, ...]], ...]  # (step, values), in order; a value per replica, or their mean.
 
@@ -67,7 +65,9 @@ class Run:
     device: str
     versions: dict[str, str]
     samples: Path | None  # The newest grid.
-    settings: dict[str, Any]  # The config, flat, as far as it tells repetitions from other experiments.
+    written: datetime  # When its files last changed.
+    fields: dict[str, Any]  # The completed config, flat; empty where it cannot be read.
+    settings: dict[str, Any]  # Of them what tells repetitions from other experiments; empty where nothing is known.
 
 
 def find_workdirs(paths: Sequence[Path]) -> list[Path]:
@@ -137,7 +137,8 @@ def read_run(workdir: Path) -> tuple[Run, list[str]]:
     except (FileNotFoundError, ValueError) as error:
         if not summary:
             raise UserError(f"{workdir}: {error}, and there is no summary.json that could stand in for it.") from error
-        warnings.append(f"{workdir}: {error}: its seed is unknown, and what summary.json does not say.")
+        unknown = "its seed is unknown, and what summary.json does not say: averaged with no other."
+        warnings.append(f"{workdir}: {error}: {unknown}")
     try:
         run = _assemble(workdir, config, summary, lines, warnings)
     except ValueError as error:
@@ -163,9 +164,9 @@ def _assemble(
     if dataset == "mnist" and (data.get("source") == "embedded" or test_examples == EMBEDDED_TEST_EXAMPLES):
         dataset = "mnist5k"
     classes = integer(facts, "classes") if facts.get("classes") else DEFAULT_CLASSES
-    curves = _read_curves(lines)
+    curves = _read_curves(workdir, lines, warnings)
     seed, replicas = facts.get("seed"), facts.get("replicas")
-    settings = {name: value for name, value in flat(config).items() if not _is_no_setting(name)}
+    fields = flat(completed(config)) if config else {}
     return Run(
         workdir=workdir,
         experiment=str(config.get("experiment") or summary.get("experiment") or data.get("name") or dataset),
@@ -188,7 +189,9 @@ def _assemble(
         device=str(summary.get("device") or ""),
         versions={name: str(version) for name, version in section(summary, "versions").items()},
         samples=max((workdir / "samples").glob("*.png"), default=None),  # Their names carry the step, padded.
-        settings=settings | ({"test_examples": test_examples} if errors else {}),
+        written=_written(workdir),
+        fields=fields,
+        settings=decisive(fields),
     )
 
 
@@ -245,17 +248,23 @@ def _read_scores(
     return scores
 
 
-def _read_curves(lines: Sequence[dict[str, Any]]) -> dict[str, Series]:
+def _read_curves(workdir: Path, lines: Sequence[dict[str, Any]], warnings: list[str]) -> dict[str, Series]:
     curves: dict[str, dict[int, tuple[float, ...]]] = {}
+    absurd: dict[str, str] = {}
     for line in lines:
         for name, value in line.items():
             if name in CURVES or name.startswith(CURVE_PREFIXES):
+                items = value if isinstance(value, list) else [value]
+                if None in items:
+                    continue  # A null stands for a number that is not finite: nothing to draw there.
                 try:
-                    values = numbers({name: value if isinstance(value, list) else [value]}, name)
-                except ValueError:
-                    continue  # A null, which stands for a number that is not finite: nothing to draw there.
+                    values = numbers({name: items}, name)
+                except ValueError as error:
+                    absurd.setdefault(name, f"{error}, at update {line['step']:,}")
+                    continue
                 if values:
                     curves.setdefault(name, {})[line["step"]] = values
+    warnings += [f"{workdir}/metrics.jsonl: {reason}: left out." for reason in absurd.values()]
     return {name: tuple(sorted(by_step.items())) for name, by_step in curves.items()}
 
 
@@ -266,5 +275,6 @@ def _is_evaluation(line: dict[str, Any]) -> bool:
         return False
 
 
-def _is_no_setting(name: str) -> bool:
-    return any(name == field or name.startswith(f"{field}.") for field in NO_SETTINGS)
+def _written(workdir: Path) -> datetime:
+    files = [workdir / name for name in ("summary.json", "metrics.jsonl")]
+    return datetime.fromtimestamp(max(path.stat().st_mtime for path in files if path.exists())).astimezone()

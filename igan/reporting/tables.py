@@ -56,6 +56,7 @@ def semi_supervised_table(dataset: str, groups: Sequence[Group]) -> Table | None
     found = {group.labels for group in groups if group.labels is not None}
     labels = sorted(found | set(published.errors if published else ()), key=labels_rank)
     names = list(dict.fromkeys((group.experiment, group.name) for group in groups))
+    several = len({group.experiment for group in groups}) > 1
     rows: list[tuple[str, ...]] = []
     quoted: set[int] = set()
 
@@ -66,7 +67,8 @@ def semi_supervised_table(dataset: str, groups: Sequence[Group]) -> Table | None
     def add_igan(kind: str, text: Callable[[Group, bool], str]) -> None:
         for experiment, name in names:
             of_name = {group.labels: group for group in groups if (group.experiment, group.name) == (experiment, name)}
-            title = f"igan {name or experiment}, {kind}" if len(names) > 1 else f"igan, {kind}"
+            told = " ".join(part for part in (experiment if several else "", name or "default") if part)
+            title = f"igan {told}, {kind}" if len(names) > 1 else f"igan, {kind}"
             rows.append((title, *(text(of_name[n], percent) if n in of_name else NONE for n in labels)))
 
     if published:

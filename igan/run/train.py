@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from igan import hosts
-from igan.config import Config
+from igan.config import Config, plain
 from igan.data import Stream
 from igan.errors import RunError, one_line
 from igan.game.engine import Feed
@@ -44,8 +44,8 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
         with hosts.together():
             stack.enter_context(workdir.held(records))
             config, built, scorer = prepare(config, records)
-        hosts.check_same(config=workdir.plain(config), data=[built.dataset.name, built.training_images])
-        workdir.write(records / "config.json", workdir.plain(config))
+        hosts.check_same(config=plain(config), data=[built.dataset.name, built.training_images])
+        workdir.write(records / "config.json", plain(config))
         checkpoints = stack.enter_context(Checkpoints(directory / "checkpoints", config.checkpoint.keep, print))
         best = stack.enter_context(Checkpoints(directory / "best", 2, print)) if scorer else None
         stack.enter_context(hosts.all_or_none())  # Before those above close, who would wait for other hosts.

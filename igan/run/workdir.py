@@ -12,8 +12,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import igan
-from igan import lock, models
-from igan.config import Config, changed, default
+from igan import lock
+from igan.config import Config, changed, completed, defaults_beside, plain
 from igan.errors import RunError, UserError
 from igan.run.field_types import mismatch
 
@@ -82,32 +82,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         config["data"]["source"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not the config of a run: choose another --workdir, or remove that file") from error
-    defaults = _defaults(config)
-    if wrong := mismatch(config, defaults):
+    if wrong := mismatch(config, defaults_beside(config)):
         raise UserError(f"{path} is damaged: {wrong}; correct it, or choose another --workdir")
-    return _completed(config, defaults)
-
-
-def _defaults(found: dict[str, Any]) -> dict[str, Any]:
-    """Returns the defaults of the networks that a config names, and of every technique that it knows."""
-    networks, techniques = found.get("networks"), found.get("techniques")
-    name = networks.get("name") if isinstance(networks, dict) else None
-    # Which networks they are decides what fields they have.
-    defaults = plain(default(name)) if name in models.known() else plain(default()) | {"networks": {"name": ""}}
-    if isinstance(techniques, dict):  # Some are of another version, or somebody else's.
-        defaults["techniques"] = {technique: {"enabled": False} for technique in techniques} | defaults["techniques"]
-    return defaults
-
-
-def _completed(found: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Returns a config with the defaults of fields, sections and techniques that are younger than it."""
-    sections = {name for name in found.keys() & defaults.keys() if isinstance(found[name], dict) and defaults[name]}
-    return defaults | found | {name: _completed(found[name], defaults[name]) for name in sections}
-
-
-def plain(config: Config) -> dict[str, Any]:
-    """Returns a config as what comes back from its JSON file."""
-    return json.loads(config.to_json())
+    return completed(config)
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
