@@ -9,6 +9,7 @@ from pathlib import Path
 
 from igan.errors import UserError, exit_code
 from igan.reporting.assemble import assemble
+from igan.reporting.lenient_json import printable
 from igan.reporting.page import Report, render_html, render_markdown, render_tables
 from igan.reporting.runs import load_runs
 
@@ -69,8 +70,8 @@ def _write(report: Report, output: Path) -> None:
             (pictures / name).unlink(missing_ok=True)
     for picture in report.pictures:
         (pictures / picture.name).write_bytes(picture.content)
-    (output / PAGE).write_text(render_html(report), encoding="utf-8")
-    before.write_text(render_markdown(report, PICTURES), encoding="utf-8")
+    (output / PAGE).write_text(printable(render_html(report)), encoding="utf-8")
+    before.write_text(printable(render_markdown(report, PICTURES)), encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,10 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def show(report: Report, output: Path) -> None:
     """Prints a report's tables and warnings, and where the rest is."""
-    print(render_tables(report))
+    print(printable(render_tables(report)))
     for warning in report.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    print(f"Wrote {output / PAGE} (one page with everything) and {output / MARKDOWN}")
+        print(printable(f"warning: {warning}"), file=sys.stderr)
+    print(printable(f"Wrote {output / PAGE} (one page with everything) and {output / MARKDOWN}"))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,11 @@ from igan.reporting.ablation import ablation_table, display_name, several_protoc
 from igan.reporting.page import Gallery, Picture, Report, Section
 from igan.reporting.paper import SEMI_SUPERVISED
 from igan.reporting.plots import plot_loss, plot_score, plot_test_errors
-from igan.reporting.pooling import Group, pool, pooling_warnings, titles
+from igan.reporting.pooling import Group, are_keyed, keyed_titles, pool, pooling_warnings, titles
+from igan.reporting.recipes import recipes
 from igan.reporting.runs import Run
-from igan.reporting.tables import details_table, duration, runs_table, semi_supervised_table
+from igan.reporting.runs_table import runs_table
+from igan.reporting.tables import MADE_OF, details_table, duration, semi_supervised_table
 
 TITLES = {
     **{name: published.title for name, published in SEMI_SUPERVISED.items()},
@@ -94,7 +96,12 @@ def _section(dataset: str, runs: Sequence[Run]) -> tuple[Section, list[str]]:
     slug = _slug(dataset)
     galleries = [_named(gallery, slug) for gallery in galleries]
     section = Section(
-        slug, TITLES.get(dataset, dataset), _introduction(dataset, runs), tuple(filter(None, tables)), tuple(galleries)
+        slug,
+        TITLES.get(dataset, dataset),
+        _introduction(dataset, runs),
+        tuple(filter(None, tables)),
+        tuple(recipes(groups)),
+        tuple(galleries),
     )
     return section, warnings + sample_warnings
 
@@ -114,17 +121,17 @@ def _test_errors(dataset: str, groups: Sequence[Group]) -> tuple[Gallery, list[s
     content, without_curve = plot_test_errors(dataset, groups)
     pictures = []
     if content is not None:
-        listed = ", ".join(titles(groups))
+        listed = ", ".join(keyed_titles(groups))
         alt = f"Line chart of test errors against training updates, a line for each of: {listed}."
         caption = "Mean over replicas, band of one sample standard deviation."
         pictures.append(Picture("test_error_vs_step.png", alt, caption, content))
-    return Gallery("Test errors during training", "", tuple(pictures)), without_curve
+    return Gallery("Test errors during training", _key(groups), tuple(pictures)), without_curve
 
 
 def _scores(groups: Sequence[Group]) -> Gallery:
     pictures = []
-    listed = ", ".join(titles(groups))
-    text = "As logged by the runs: mean over replicas, band of one sample standard deviation."
+    listed = ", ".join(keyed_titles(groups))
+    text = f"As logged by the runs: mean over replicas, band of one sample standard deviation. {_key(groups)}"
     for metric in _metric_names(groups, ("scores/",)):
         name = metric.removeprefix("scores/")
         content = plot_score(name, groups)
@@ -136,7 +143,7 @@ def _scores(groups: Sequence[Group]) -> Gallery:
 
 def _losses(groups: Sequence[Group]) -> Gallery:
     pictures = []
-    listed = ", ".join(titles(groups))
+    listed = ", ".join(keyed_titles(groups))
     for name in _metric_names(groups, ("d/", "g/")):
         content = plot_loss(name, groups)
         if content is not None:
@@ -145,8 +152,13 @@ def _losses(groups: Sequence[Group]) -> Gallery:
             pictures.append(Picture(f"{_slug(name)}_vs_step.png", alt, f"{player}: {name[2:]}", content))
     text = (
         "What each player minimises and reports, averaged in at most 200 stretches of a run; band of one std over runs."
+        f" {_key(groups)}"
     )
     return Gallery("Losses", text, tuple(pictures), "panel")
+
+
+def _key(groups: Sequence[Group]) -> str:
+    return f"The letters are those of the table “{MADE_OF}”." if are_keyed(groups) else ""
 
 
 def _samples(groups: Sequence[Group]) -> tuple[Gallery, list[str]]:

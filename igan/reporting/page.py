@@ -2,15 +2,19 @@
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
 
+from igan.reporting.recipes import Recipe
 from igan.reporting.tables import Table
 
 TEMPLATE = "page.html.jinja"
+RECIPE_HEADER = ("field", "value", "default of the experiment")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Section:
     title: str
     text: tuple[str, ...]
     tables: tuple[Table, ...]
+    recipes: tuple[Recipe, ...]
     galleries: tuple[Gallery, ...]
 
 
@@ -67,7 +72,7 @@ class Report:
 
 def render_html(report: Report) -> str:
     """Returns the page: UTF-8, pictures as data: URIs, everything from the runs escaped."""
-    return _template().render(report=report)
+    return _template().render(report=report, recipe_header=RECIPE_HEADER)
 
 
 @cache
@@ -79,7 +84,13 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     return environment.get_template(TEMPLATE)
+
+
+def _breakable(text: str) -> Markup:
+    """A long name may go on in the next line between its words, as a path may between its folders."""
+    return Markup(re.sub(r"(?<=[_.=/])(?=\w)", "<wbr>", str(escape(text))))
 
 
 def render_markdown(report: Report, pictures: str) -> str:
@@ -94,6 +105,7 @@ def render_markdown(report: Report, pictures: str) -> str:
         blocks += [f"## {_text(section.title)}", *map(_text, section.text)]
         for table in section.tables:
             blocks += _table(table)
+        blocks += ["### What was run", *(block for recipe in section.recipes for block in _recipe(recipe))]
         for gallery in section.galleries:
             blocks += [f"### {_text(gallery.title)}", *([_text(gallery.text)] if gallery.text else [])]
             blocks += [
@@ -113,6 +125,19 @@ def render_tables(report: Report) -> str:
         blocks += [f"## {_text(section.title)}", *map(_text, section.text)]
         blocks += [block for table in section.tables for block in _table(table)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _recipe(recipe: Recipe) -> list[str]:
+    blocks = [f"#### {_text(recipe.title)}", *([_text(recipe.text)] if recipe.text else [])]
+    if recipe.settings:
+        blocks.append("\n".join(_markdown_rows(RECIPE_HEADER, recipe.settings)))
+    if recipe.command:
+        blocks.append("\n".join(f"    {line}" for line in recipe.command.splitlines()))
+    if recipe.fields:
+        # GitHub folds this; elsewhere it is a table under its heading.
+        rows = "\n".join(_markdown_rows(RECIPE_HEADER[:2], recipe.fields))
+        blocks += [f"<details><summary>All {len(recipe.fields)} fields</summary>", rows, "</details>"]
+    return blocks
 
 
 def _table(table: Table) -> list[str]:

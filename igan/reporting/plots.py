@@ -1,6 +1,7 @@
 """Curves over many runs, one line and band a group, as PNG files in memory."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from igan.reporting.ablation import display_name
 from igan.reporting.paper import ABLATION, SEMI_SUPERVISED
-from igan.reporting.pooling import Curve, Group, binned_curve, mean_curve, titles
+from igan.reporting.pooling import Curve, Group, binned_curve, chart_labels, mean_curve, titles
 from igan.reporting.tables import in_percent
 
 # Okabe and Ito's colours: told apart by colour-blind readers too. Black and yellow left out.
@@ -21,7 +22,8 @@ COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STYLES = ("-", "-.", ":")  # The next style where the colours are used up.
 RAW_UP_TO_GROUPS = 4  # More groups than that would hide one another behind twice as many lines.
 LOG_FROM_RATIO = 8.0  # Errors that fall to less than an eighth are drawn on a logarithmic axis.
-LEGEND_INSIDE_UP_TO = 7
+WIDE, PANEL = (6.4, 3.7), (5.4, 3.1)  # Inches of a chart without its legend.
+LEGEND_ROW = 0.2  # Inches.
 DPI = 150
 
 
@@ -31,7 +33,7 @@ def plot_test_errors(dataset: str, groups: Sequence[Group]) -> tuple[bytes | Non
     Solid lines are averaged parameters, dashed ones raw parameters (of a few groups only); bands are ± std over
     replicas; diamonds at the right edge are the paper's. None without a single curve.
     """
-    all_titles = titles(groups)
+    all_titles, labels = titles(groups), chart_labels(groups)
     classified = [place for place, group in enumerate(groups) if group.errors]
     percent = in_percent(dataset)
     drawn, empty = [], []
@@ -46,7 +48,7 @@ def plot_test_errors(dataset: str, groups: Sequence[Group]) -> tuple[bytes | Non
             empty.append(all_titles[place])
     if not drawn:
         return None, empty
-    figure = Figure(figsize=(7.8, 4.6), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=WIDE, dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     handles = []
     means = [mean for _, averaged, raw in drawn for _, mean, _ in (*averaged, *raw)]
@@ -58,7 +60,7 @@ def plot_test_errors(dataset: str, groups: Sequence[Group]) -> tuple[bytes | Non
         _draw(axes, averaged, color, style, band=True, floor=floor if is_log else None)
         _draw(axes, raw, color, "--", band=False, floor=floor if is_log else None)
         n = f"n = {groups[place].replicas}{'' if groups[place].finished else ', unfinished'}"
-        handles.append(Line2D([], [], color=color, ls=style, lw=2, label=f"{all_titles[place]} ({n})"))
+        handles.append(Line2D([], [], color=color, ls=style, lw=2, label=_literal(f"{labels[place]} ({n})")))
     if any(raw for _, _, raw in drawn):
         handles.append(Line2D([], [], color="0.3", lw=2, label="averaged parameters (band: ± std)"))
         handles.append(Line2D([], [], color="0.3", lw=1.1, ls="--", label="raw parameters"))
@@ -66,7 +68,7 @@ def plot_test_errors(dataset: str, groups: Sequence[Group]) -> tuple[bytes | Non
         handles.append(Line2D([], [], color="0.3", marker="D", ls="", ms=6, label="paper, after training"))
     _label_steps(axes)
     _label_errors(axes, groups[classified[0]].test_examples, percent, is_log)
-    _legend(axes, handles)
+    _legend(figure, handles)
     return _png(figure), empty
 
 
@@ -87,17 +89,17 @@ def plot_loss(name: str, groups: Sequence[Group]) -> bytes | None:
 def _panel(title: str, curves: Sequence[Curve], groups: Sequence[Group]) -> bytes | None:
     if not any(curves):
         return None
-    figure = Figure(figsize=(5.4, 3.5), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=PANEL, dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     handles = []
-    for place, (curve, label) in enumerate(zip(curves, titles(groups), strict=True)):
+    for place, (curve, label) in enumerate(zip(curves, chart_labels(groups), strict=True)):
         if curve:
             color, style = _look(place)
             _draw(axes, curve, color, style, band=True)
-            handles.append(Line2D([], [], color=color, ls=style, lw=2, label=label))
-    axes.set_ylabel(title)
+            handles.append(Line2D([], [], color=color, ls=style, lw=2, label=_literal(label)))
+    axes.set_ylabel(_literal(title))
     _label_steps(axes)
-    _legend(axes, handles)
+    _legend(figure, handles)
     return _png(figure)
 
 
@@ -166,14 +168,26 @@ def _log_ticks(axes: Any) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _legend(axes: Axes, handles: list[Line2D]) -> None:
-    if len(handles) <= LEGEND_INSIDE_UP_TO:
-        axes.legend(handles=handles, loc="best", fontsize=8.5, framealpha=0.85)
-    else:
-        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8, frameon=False)
+def _literal(text: str) -> str:
+    """Returns text for Matplotlib, which takes what is between dollars for a formula and hides what begins with _."""
+    line = " ".join(text.split()).replace("$", r"\$")
+    return f" {line}" if line.startswith("_") else line
+
+
+def _legend(figure: Figure, handles: list[Line2D]) -> None:
+    """Lays the legend below, where it hides no curve, and makes the figure taller by what it needs."""
+    width, height = figure.get_size_inches()
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = min(max(1, int(width * 16 / (longest + 7))), len(handles))
+    rows = -(-len(handles) // columns)
+    figure.set_size_inches(width, height + LEGEND_ROW * rows)
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns, fontsize=8.5, frameon=False)
 
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    with warnings.catch_warnings():
+        # A name in another script is drawn as boxes; its letters are in the tables.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(buffer, format="png")
     return buffer.getvalue()

@@ -1,6 +1,7 @@
 """Runs pooled into groups of repetitions: what may be averaged, what must not be, and what is doubtful about it."""
 
 import math
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from igan.reporting.paper import ABLATION
 from igan.reporting.runs import ALL_LABELS, Run, Score
 from igan.reporting.settings import TEST_EXAMPLES, Described, canonical, decisive, names_of
 
+LONGEST_LABEL = 36  # Characters of a group's name that the legend of a chart has room for.
 Curve = list[tuple[float, float, float]]  # (step, mean, std) with 0 for the std of a single value.
 
 
@@ -81,9 +83,15 @@ def pool(runs: Iterable[Run]) -> list[Group]:
 
     def rank(group: Group) -> tuple[Any, ...]:
         place = order.index(group.variant) if group.variant in order else len(order)
-        return group.experiment, place, group.variant, group.settings, labels_rank(group.labels)
+        return group.experiment, place, group.variant, _natural(group.settings), labels_rank(group.labels)
 
     return sorted(groups, key=rank)
+
+
+def _natural(text: str) -> list[tuple[int, float, str]]:
+    """Returns what sorts 9 before 10 within a text."""
+    parts = re.split(r"(\d+\.?\d*)", text)
+    return [(1, float(part), "") if place % 2 else (0, 0.0, part) for place, part in enumerate(parts)]
 
 
 def _by_config(runs: Iterable[Run]) -> list[list[Run]]:
@@ -146,6 +154,31 @@ def titles(groups: Sequence[Group]) -> list[str]:
             parts.append(f"{labels_text(group.labels)} labels")
         result.append(", ".join(parts))
     return result
+
+
+def are_keyed(groups: Sequence[Group]) -> bool:
+    """Returns whether titles are too long for charts, where letters then stand for them."""
+    return any(len(title) > LONGEST_LABEL for title in titles(groups))
+
+
+def keyed_titles(groups: Sequence[Group]) -> list[str]:
+    """Returns the titles, each after its letter if charts name it by one.
+
+    >>> keyed_titles(pool(runs))
+    ['A: label_smoothing.real_target=0.8, discriminator_layers=(1000, 500)', 'B: label_smoothing.real_target=0.9, ...']
+    """
+    letters = [f"{chr(ord('A') + place % 26)}{place // 26 or ''}" for place in range(len(groups))]
+    keys = [f"{letter}: " for letter in letters] if are_keyed(groups) else [""] * len(groups)
+    return [key + title for key, title in zip(keys, titles(groups), strict=True)]
+
+
+def chart_labels(groups: Sequence[Group]) -> list[str]:
+    """Returns what a chart's legend calls the groups: their keyed titles, cut where they are too long.
+
+    >>> chart_labels(pool(runs))
+    ['A: label_smoothing.real_target=0.8,…', 'B: label_smoothing.real_target=0.9,…']
+    """
+    return [text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…" for text in keyed_titles(groups)]
 
 
 def pooling_warnings(groups: Sequence[Group]) -> list[str]:

@@ -51,7 +51,7 @@ def decisive(fields: Mapping[str, Any]) -> dict[str, Any]:
     >>> decisive({"seed": 2, "batch_size": 100, "techniques.mine.enabled": False, "techniques.mine.strength": 3.0})
     {'batch_size': 100}
     """
-    found = {name: value for name, value in fields.items() if not is_part_of(name, NO_SETTINGS) and _acts(name, fields)}
+    found = {name: value for name, value in fields.items() if not is_part_of(name, NO_SETTINGS) and acts(name, fields)}
     shares = [fields.get(f"{player}.constant_share") for player in ("discriminator", "generator")]
     if any(isinstance(share, int | float) and share < 1 for share in shares):
         found["epochs"] = fields.get("epochs")  # Which the learning rate follows.
@@ -73,7 +73,7 @@ def value_of(settings: Settings, name: str) -> Any:
     >>> value_of({}, "techniques.mine.enabled"), value_of({}, "techniques.mine.strength")
     (False, unset)
     """
-    return settings.get(name, False if _is_switch(name) else UNSET)
+    return settings.get(name, False if is_switch(name) else UNSET)
 
 
 def differing(described: Sequence[Settings]) -> list[str]:
@@ -165,11 +165,21 @@ def _technique_of(name: str) -> str | None:
     return rest.partition(".")[0] if section == "techniques" and "." in rest else None
 
 
-def _is_switch(name: str) -> bool:
+def is_switch(name: str) -> bool:
+    """Returns whether a field switches a technique on and off.
+
+    >>> is_switch("techniques.minimax.enabled")
+    True
+    """
     return name == f"techniques.{_technique_of(name)}.enabled"
 
 
-def _acts(name: str, fields: Mapping[str, Any]) -> bool:
+def acts(name: str, fields: Mapping[str, Any]) -> bool:
+    """Returns whether a field does anything: not so the hyper-parameters of a technique that is switched off.
+
+    >>> acts("techniques.mine.strength", {"techniques.mine.enabled": False, "techniques.mine.strength": 3.0})
+    False
+    """
     technique = _technique_of(name)
     return technique is None or bool(fields.get(f"techniques.{technique}.enabled"))
 
@@ -179,6 +189,6 @@ def _that_have(name: str, described: Sequence[Settings]) -> list[Settings]:
     technique = _technique_of(name)
     if name == TEST_EXAMPLES:
         return [each for each in described if name in each]
-    if technique is None or _is_switch(name):
+    if technique is None or is_switch(name):
         return list(described)
     return [each for each in described if f"techniques.{technique}.enabled" in each]

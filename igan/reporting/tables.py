@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from igan.reporting import paper
-from igan.reporting.pooling import Group, labels_rank, labels_text, mean_and_std, span, titles
-from igan.reporting.runs import Run
+from igan.reporting.pooling import Group, keyed_titles, labels_rank, labels_text, mean_and_std, span
 
 NONE = "-"
 UNFINISHED = " (unfinished)"
+MADE_OF = "What the numbers are made of"
 
 
 @dataclass(frozen=True)
@@ -119,49 +119,17 @@ def _ensemble_text(group: Group, percent: bool) -> str:
 def details_table(groups: Sequence[Group]) -> Table:
     """Returns what each group is made of."""
     rows = []
-    for group, title in zip(groups, titles(groups), strict=True):
+    for group, title in zip(groups, keyed_titles(groups), strict=True):
         state = "finished" if group.finished else "running or stopped"
         if group.left_out:
             state += f"; left out, unfinished: {', '.join(str(run.workdir) for run in group.left_out)}"
         epochs, steps = span([run.epochs for run in group.runs]), span([run.steps for run in group.runs])
         rows.append((title, labels_text(group.labels), str(len(group.runs)), str(group.replicas), epochs, steps, state))
     return Table(
-        "What the numbers are made of",
+        MADE_OF,
         ("group", "labels", "runs", "replicas n", "epochs", "updates", "state"),
         tuple(rows),
     )
-
-
-def runs_table(runs: Sequence[Run]) -> Table:
-    """Returns one row for every run."""
-    header = (
-        "work directory",
-        "experiment",
-        "variant",
-        "data set",
-        "labels",
-        "seed",
-        "replicas",
-        "updates",
-        "state",
-        "time",
-    )
-    rows = [
-        (
-            str(run.workdir),
-            run.experiment,
-            run.variant or "default",
-            run.dataset,
-            labels_text(run.labels),
-            "?" if run.seed is None else str(run.seed),
-            str(run.replicas),
-            f"{run.steps:,}",
-            "finished" if run.finished else "unfinished",
-            NONE if run.seconds is None else duration(run.seconds),
-        )
-        for run in runs
-    ]
-    return Table(f"All runs ({len(runs)})", header, tuple(rows))
 
 
 def duration(seconds: float) -> str:
