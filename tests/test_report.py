@@ -177,3 +177,26 @@ def test_a_single_score_is_in_the_table_and_no_curve(tmp_path):
         report.write_report([tmp_path / name], tmp_path / name / "out")
         page = (tmp_path / name / "out" / "index.html").read_text()
         assert "FID" in page and ("Scores during training" in page) == (name == "often")
+
+
+def test_tables_scroll_in_their_own_container_and_charts_shrink(tmp_path):
+    mnist(tmp_path / "a", scores={"fid": score(20.0)})
+    report.write_report([tmp_path / "a"], tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert len(re.findall(r"<table>", page)) == len(re.findall(r'<div class="scroll[^>]*>\s*<table>', page)) == 6
+    # A width of its own would make a picture wider than a telephone.
+    assert not re.search(r"img \{[^}]*(min-width|[^-]width: *\d+(px|rem))", page)
+
+
+def test_the_page_says_what_was_run_and_folds_the_rest(tmp_path):
+    mnist(tmp_path / "a", settings={"average_rate": 0.25})
+    report.write_report([tmp_path / "a"], tmp_path / "out")
+    page, markdown = (
+        (tmp_path / "out" / name).read_text().replace("<wbr>", "") for name in ("index.html", "report.md")
+    )
+    for text in (page, markdown):
+        assert "What was run" in text
+        assert "--config.average_rate=0.25" in text
+        assert re.search(r"<details><summary>All \d+ fields</summary>", text)
+        assert "techniques.virtual_batch_norm.reference_size" in text.partition("<details>")[2]
+        assert "techniques.virtual_batch_norm.reference_size" not in text.partition("<details>")[0]

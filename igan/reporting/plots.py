@@ -2,7 +2,8 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,7 @@ STYLES = ("-", "-.", ":")  # The next style where the colours are used up.
 RAW_UP_TO_GROUPS = 4  # More groups than that would hide one another behind twice as many lines.
 LOG_FROM_RATIO = 8.0  # Errors that fall to less than an eighth are drawn on a logarithmic axis.
 WIDE, PANEL = (6.4, 3.7), (5.4, 3.1)  # Inches of a chart without its legend.
-LEGEND_ROW = 0.2  # Inches.
+MOST_COLUMNS = 3  # Of a legend.
 DPI = 150
 
 
@@ -176,18 +177,29 @@ def _literal(text: str) -> str:
 
 def _legend(figure: Figure, handles: list[Line2D]) -> None:
     """Lays the legend below, where it hides no curve, and makes the figure taller by what it needs."""
-    width, height = figure.get_size_inches()
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    columns = min(max(1, int(width * 16 / (longest + 7))), len(handles))
-    rows = -(-len(handles) // columns)
-    figure.set_size_inches(width, height + LEGEND_ROW * rows)
-    figure.legend(handles=handles, loc="outside lower left", ncols=columns, fontsize=8.5, frameon=False)
+    for columns in range(min(MOST_COLUMNS, len(handles)), 0, -1):
+        legend = figure.legend(
+            handles=handles, loc="outside lower left", ncols=columns, fontsize=8.5, frameon=False, columnspacing=1.2
+        )
+        with _without_glyph_warnings():
+            extent = legend.get_window_extent()
+        if columns == 1 or extent.width < figure.bbox.width:
+            width, height = figure.get_size_inches()
+            figure.set_size_inches(width, height + extent.height / figure.dpi)
+            return
+        legend.remove()
 
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # A name in another script is drawn as boxes; its letters are in the tables.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with _without_glyph_warnings():
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+@contextmanager
+def _without_glyph_warnings() -> Iterator[None]:
+    """A name in a script that the font lacks is drawn as boxes; the tables have its letters."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield

@@ -15,7 +15,7 @@ from igan.reporting.paper import ABLATION
 from igan.reporting.runs import ALL_LABELS, Run, Score
 from igan.reporting.settings import TEST_EXAMPLES, Described, canonical, decisive, names_of
 
-LONGEST_LABEL = 36  # Characters of a group's name that the legend of a chart has room for.
+LONGEST_LABEL = 34  # Characters of a group's name that the legend of a chart has room for.
 Curve = list[tuple[float, float, float]]  # (step, mean, std) with 0 for the std of a single value.
 
 
@@ -176,7 +176,7 @@ def chart_labels(groups: Sequence[Group]) -> list[str]:
     """Returns what a chart's legend calls the groups: their keyed titles, cut where they are too long.
 
     >>> chart_labels(pool(runs))
-    ['A: label_smoothing.real_target=0.8,…', 'B: label_smoothing.real_target=0.9,…']
+    ['A: label_smoothing.real_target=0.…', 'B: label_smoothing.real_target=0.…']
     """
     return [text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…" for text in keyed_titles(groups)]
 
