@@ -20,7 +20,8 @@ Reports runs on any data sets beside the paper's results: test errors by the num
 (the ablation), curves with bands over seeds, losses and samples.
 
 Runs of the same experiment, variant, number of labels and config are pooled: the mean and the sample standard
-deviation go over all their replicas. Runs that still train are shown with their newest evaluation and marked; beside
+deviation go over all their replicas. What else differs is named in every row; a technique or field that a run's config
+lacks has its default. Runs that still train are shown with their newest evaluation and marked; beside
 finished runs of the same kind they are named and left out. A run that cannot be read is named in a warning."""
 
 EXAMPLES = """\

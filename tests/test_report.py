@@ -200,3 +200,13 @@ def test_the_page_says_what_was_run_and_folds_the_rest(tmp_path):
         assert re.search(r"<details><summary>All \d+ fields</summary>", text)
         assert "techniques.virtual_batch_norm.reference_size" in text.partition("<details>")[2]
         assert "techniques.virtual_batch_norm.reference_size" not in text.partition("<details>")[0]
+
+
+def test_a_report_leaves_the_devices_to_the_runs(tmp_path):
+    mnist(tmp_path / "a")
+    code = (
+        "import sys, igan.report; from jax._src import xla_bridge; code = igan.report.main(sys.argv[1:]);"
+        " sys.exit(code or len(xla_bridge._backends))"
+    )
+    environment = {"PYTHONPATH": str(report.__file__).removesuffix("/igan/report.py")}
+    subprocess.run([sys.executable, "-c", code, "a"], cwd=tmp_path, env=environment, capture_output=True, check=True)

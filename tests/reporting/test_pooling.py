@@ -155,6 +155,14 @@ def test_what_a_variant_means_goes_without_saying_and_what_else_differs_does_not
     ]
 
 
+def test_rows_of_several_experiments_name_theirs(tmp_path):
+    for experiment in ("mnist", "mine"):
+        for variant in ("", "wide"):
+            run_with(tmp_path / f"{experiment}{variant}", config_of(experiment=experiment, variant=variant))
+    names = ("mine wide", "mine default", "mnist wide", "mnist default")
+    assert sorted(first_column(groups_in(tmp_path))) == sorted(f"igan {name}, averaged parameters" for name in names)
+
+
 FIELDS = {
     "seed": st.integers(1, 3),
     "replicas": st.integers(1, 3),

@@ -126,6 +126,15 @@ def test_an_experiment_that_cannot_be_loaded_is_none(tmp_path, monkeypatch, cont
     assert experiments.defaults("mnist", "") is None
 
 
+def test_the_name_of_an_experiment_leads_to_no_other_folder(tmp_path, monkeypatch):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "outside.py").write_text("from pathlib import Path\nPath('touched').touch()\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("../outside", str(tmp_path / "outside")):
+        assert experiments.defaults(name, "") is None
+    assert not (tmp_path / "touched").exists()
+
+
 def test_experiments_beside_the_package_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert experiments.defaults("mnist", "unsupervised")["techniques.non_saturating.enabled"] is True
