@@ -113,10 +113,9 @@ def defaults_beside(found: dict[str, Any]) -> dict[str, Any]:
     """
     networks, techniques = found.get("networks"), found.get("techniques")
     family = networks.get("name") if isinstance(networks, dict) else None
-    known = isinstance(family, str) and family in models.known()
-    defaults = plain(default()) | (plain(ConfigDict({"networks": models.defaults(family)})) if known else {})
-    if not known:
-        defaults["networks"] = {"name": ""}
+    defaults = plain(default()) | {"networks": {"name": ""}}
+    if isinstance(family, str) and family in models.known():
+        defaults |= plain(ConfigDict({"networks": models.defaults(family)}))
     if isinstance(techniques, dict):  # Some are of another version, or somebody else's.
         defaults["techniques"] = {name: {"enabled": False} for name in techniques} | defaults["techniques"]
     return defaults
@@ -157,6 +156,7 @@ def validate(config: Config) -> None:
     for field in ("labels_per_class", "devices", "steps_per_chunk", "generator.batch_size"):
         _at_least(config, 0, field)
     _at_least(config, 1, "accumulate")
+    _at_most(config, 10_000_000, "generator.batch_size")
     for field in ("batch_size", "generator.batch_size"):
         _require(
             config, field, f"a multiple of accumulate={config.accumulate}", lambda size: size % config.accumulate == 0

@@ -54,17 +54,19 @@ def run(options: argparse.Namespace) -> None:
     config.evaluation.best = ""  # Nor on scores.
     config.data.fingerprint = ""  # What is generated does not depend on the data.
     built = experiment.reopen(config)
-    announce(options.count, built.image_shape, output)
+    if (space := built.dataset.space).kind != "images":
+        raise UserError(f"{directory} is a run on {space.kind}, and images are what igan.sample writes")
+    announce(options.count, space.shape, output)
     step, state = restore(directory, built, options.best)
     generated = scoring.make_draw(built)(state, options.replica, options.count)
     try:
-        writing.write(generated, built.dataset.space.shape[-1], output)
+        writing.write(generated, space.shape[-1], output)
     except OSError as error:
         raise RunError(f"could not write {output}: {error.strerror or error}") from error
     print(f"{options.count:,} images at update {step:,} in {output}")
 
 
-def announce(count: int, shape: tuple[int, int, int], output: Path) -> None:
+def announce(count: int, shape: tuple[int, ...], output: Path) -> None:
     """Says how many images will be written and how much they take.
 
     Raises UserError if that does not fit on the disk.

@@ -25,7 +25,7 @@ def is_folder(output: Path) -> bool:
     return output.is_dir() or not output.suffix[1:].isalpha()
 
 
-def size(count: int, shape: tuple[int, int, int], output: Path) -> int:
+def size(count: int, shape: tuple[int, ...], output: Path) -> int:
     """Returns how many bytes images of a shape [height, width, channels] take at most, as nothing is compressed.
 
     >>> size(1000, (28, 28, 1), Path("images.npz"))

@@ -74,6 +74,8 @@ VALUES: dict[str, tuple] = {
     "replicas": (0, -1, 2, 10**20),
     "epochs": NUMBERS,
     "batch_size": (0, -1, 1, 3, 4001, 10**20),
+    "accumulate": (0, -1, 1, 2, 4, 10**20),
+    "generator.batch_size": (0, -1, 1, 3, 8, 10**20),
     "labels_per_class": (0, -1, 1, 400, 401, 10**20),
     "initial_images": (0, -1, 1, 2, 10**20),
     "average_rate": FRACTIONS,

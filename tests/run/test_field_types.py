@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from igan import evaluate, sample
-from igan.config import default
+from igan.config import default, plain
 from igan.errors import UserError
 from igan.run import workdir
 from igan.run.field_types import mismatch
@@ -39,18 +39,18 @@ def write(folder: Path, config: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_field_has_the_type_of_its_default_or_is_named(tmp_path: Path, family: str) -> None:
-    plain = workdir.plain(default(family))
-    for path in fields(plain):
-        before: Any = plain
+    whole = plain(default(family))
+    for path in fields(whole):
+        before: Any = whole
         for name in path:
             before = before[name]
         for value in VALUES:
-            config = changed(plain, path, value)
+            config = changed(whole, path, value)
             # By hand: an int may stand for a float, and a dict is looked at further down.
             is_right = type(value) is type(before) or (isinstance(before, float) and type(value) is int)
             if isinstance(before, list) and isinstance(value, list):
                 is_right = not before or all(type(each) is type(before[0]) for each in value)
-            message = mismatch(config, plain)
+            message = mismatch(config, whole)
             if path != ("networks", "name") and isinstance(value, dict) <= isinstance(before, dict):
                 assert (message == "") == is_right, (path, value)
                 assert is_right or message.startswith(".".join(path))
@@ -63,17 +63,17 @@ def test_a_field_has_the_type_of_its_default_or_is_named(tmp_path: Path, family:
 
 def test_what_was_written_by_this_program_is_right() -> None:
     for family in FAMILIES:
-        assert mismatch(workdir.plain(default(family)), workdir.plain(default(family))) == ""
+        assert mismatch(plain(default(family)), plain(default(family))) == ""
 
 
 def test_fields_of_other_versions_are_left_alone(tmp_path: Path) -> None:
-    plain = workdir.plain(default())
-    del plain["networks"]["latent_size"], plain["techniques"]["minimax"]
-    plain["later"], plain["generator"]["later"] = [1], None
-    plain["techniques"]["theirs"] = {"enabled": False, "strength": "much"}
-    plain["average_rate"], plain["networks"]["later"] = 1, {}
-    write(tmp_path, plain)
-    found = workdir.plain(workdir.load(tmp_path))
+    whole = plain(default())
+    del whole["networks"]["latent_size"], whole["techniques"]["minimax"]
+    whole["later"], whole["generator"]["later"] = [1], None
+    whole["techniques"]["theirs"] = {"enabled": False, "strength": "much"}
+    whole["average_rate"], whole["networks"]["later"] = 1, {}
+    write(tmp_path, whole)
+    found = plain(workdir.load(tmp_path))
     assert found["later"] == [1] and found["techniques"]["theirs"]["strength"] == "much"
     assert found["networks"]["latent_size"] == 100 and found["average_rate"] == 1
 
@@ -91,7 +91,7 @@ DAMAGES: dict[str, tuple[tuple[str, ...], Any, str]] = {
 
 @pytest.mark.parametrize(("path", "value", "words"), DAMAGES.values(), ids=DAMAGES.keys())
 def test_every_command_refuses_it_with_one_line(command: Command, tmp_path, capsys, path, value, words) -> None:
-    write(tmp_path / "run", changed(workdir.plain(default()), path, value))
+    write(tmp_path / "run", changed(plain(default()), path, value))
     for main in (sample.main, evaluate.main):
         assert main([f"--workdir={tmp_path / 'run'}"]) == 2
         (line,) = capsys.readouterr().err.splitlines()

@@ -15,6 +15,7 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue] - generated
 
 from igan import evaluate, sample
+from igan.config import plain
 from igan.errors import RunError, UserError
 from igan.run import experiment, finite, session, train, workdir
 from igan.run.checkpoint import Checkpoints
@@ -115,7 +116,7 @@ def test_the_config_that_ran_is_there(finished) -> None:
     folder, _ = finished
     expected = game()
     expected.data.fingerprint = experiment.build(expected).dataset.fingerprint()
-    assert json.loads((folder / "config.json").read_text()) == workdir.plain(expected)
+    assert json.loads((folder / "config.json").read_text()) == plain(expected)
 
 
 def test_the_last_checkpoint_is_the_game_that_was_tested(finished) -> None:
@@ -134,9 +135,9 @@ def test_a_run_leaves_its_config_alone(finished, tmp_path: Path) -> None:
     folder, _ = finished
     config = game()
     config.data.source = "auto"
-    before = workdir.plain(config)
+    before = plain(config)
     train.run(config, folder)  # Finished: it goes on for no update.
-    assert workdir.plain(config) == before
+    assert plain(config) == before
 
 
 def test_an_ordinary_gan_has_no_test_errors(quick_compilation, tmp_path: Path) -> None:

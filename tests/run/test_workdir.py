@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from igan.config import default
+from igan.config import default, plain
 from igan.errors import RunError, UserError
 from igan.run import workdir
 
@@ -18,7 +18,7 @@ def test_a_new_directory_decides_nothing(tmp_path: Path) -> None:
 
 def test_the_same_config_goes_on_and_what_may_change_may(tmp_path: Path) -> None:
     config = default()
-    workdir.write(tmp_path / "config.json", workdir.plain(config))
+    workdir.write(tmp_path / "config.json", plain(config))
     config.epochs, config.evaluation.interval, config.checkpoint.keep = 7, 8, 9
     config.reporting.samples, config.steps_per_chunk = 4, 3
     assert workdir.settle(config, tmp_path) == config
@@ -26,7 +26,7 @@ def test_the_same_config_goes_on_and_what_may_change_may(tmp_path: Path) -> None
 
 def test_another_config_is_refused_with_the_fields(tmp_path: Path) -> None:
     config = default()
-    workdir.write(tmp_path / "config.json", workdir.plain(config))
+    workdir.write(tmp_path / "config.json", plain(config))
     config.seed, config.networks.generator_layers = 5, (3,)
     with pytest.raises(UserError, match=r"generator_layers: was \[500, 500\], now \[3\]; seed: was 1, now 5"):
         workdir.settle(config, tmp_path)
@@ -35,7 +35,7 @@ def test_another_config_is_refused_with_the_fields(tmp_path: Path) -> None:
 def test_a_run_goes_on_with_the_source_it_found(tmp_path: Path) -> None:
     before = default()
     before.data.source = "embedded"
-    workdir.write(tmp_path / "config.json", workdir.plain(before))
+    workdir.write(tmp_path / "config.json", plain(before))
     config = default()
     assert workdir.settle(config, tmp_path).data.source == "embedded"
     assert config.data.source == "auto"  # The caller's config is not touched.
@@ -119,12 +119,12 @@ def test_nothing_is_left_of_a_run_that_wrote_nothing(tmp_path: Path) -> None:
 
 def test_what_is_younger_than_a_run_has_its_default(tmp_path: Path) -> None:
     """A field, a section's field and a technique that were not there yet: it goes on, and can be looked at."""
-    before = workdir.plain(default())
+    before = plain(default())
     del before["deterministic"], before["data"]["fingerprint"], before["techniques"]["label_smoothing"]
     del before["techniques"]["feature_matching"]["distance"]
     workdir.write(tmp_path / "config.json", before)
     assert workdir.settle(default(), tmp_path) == default()
-    assert workdir.plain(workdir.load(tmp_path)) == workdir.plain(default())
+    assert plain(workdir.load(tmp_path)) == plain(default())
     other = default()
     other.deterministic = True
     with pytest.raises(UserError, match="deterministic: was False, now True"):
@@ -134,7 +134,7 @@ def test_what_is_younger_than_a_run_has_its_default(tmp_path: Path) -> None:
 def test_a_learning_rate_that_falls_keeps_its_epochs(tmp_path: Path) -> None:
     config = default()
     config.generator.constant_share = 0.5
-    workdir.write(tmp_path / "config.json", workdir.plain(config))
+    workdir.write(tmp_path / "config.json", plain(config))
     config.epochs = 7
     with pytest.raises(UserError, match="epochs: was 300, now 7, which the learning rate follows"):
         workdir.settle(config, tmp_path)
@@ -144,7 +144,7 @@ def test_half_of_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "200").mkdir(parents=True)
     with pytest.raises(UserError, match=r"holds checkpoints but no config\.json: restore it"):
         workdir.settle(default(), tmp_path)
-    workdir.write(tmp_path / "config.json", workdir.plain(default()))
+    workdir.write(tmp_path / "config.json", plain(default()))
     workdir.write(tmp_path / "summary.json", {"steps": 1200})
     workdir.settle(default(), tmp_path)
     (tmp_path / "checkpoints" / "200").rmdir()
