@@ -15,7 +15,7 @@ from igan.data import space
 from igan.errors import UserError
 from igan.game import inference, optimizer, step, technique
 from igan.layers.batch_norm import ShiftBatchNorm
-from igan.layers.virtual_batch_norm import VirtualBatchNorm
+from igan.layers.virtual_batch_norm import ReferenceBatch, VirtualBatchNorm
 from igan.types import Batch, Batches, Examples
 from tests.contexts import at, turn
 
@@ -221,6 +221,23 @@ def test_the_reference_latents_are_drawn_once_and_their_statistics_follow_the_we
     assert len(np.unique(latents[0])) == REFERENCE_SIZE * LATENT_SIZE
     for old, new in zip(*map(jax.tree.leaves, (before["statistics"], after["statistics"])), strict=True):
         assert np.abs(new - old).max() > 1e-4
+
+
+def test_reference_latents_keep_the_labels_that_they_were_drawn_with(random):
+    class Conditional(nn.Module):
+        @nn.compact
+        def __call__(self, latents, context):
+            assert len(latents) == len(context.labels)
+            return latents + 10 * context.labels @ jnp.arange(3.0)[:, None]
+
+    module = ReferenceBatch(Conditional(), size=2)
+    latents = jnp.asarray(random.normal(size=(4, 5)), jnp.float32)
+    labels = jax.nn.one_hot(jnp.int32([2, 0, 1, 1]), 3)
+    variables = module.init(jax.random.key(0), latents, at(labels=labels))
+    np.testing.assert_array_equal(variables["reference"]["labels"], labels[:2])
+    others = jax.nn.one_hot(jnp.int32([0, 2, 2, 0]), 3)
+    images, _ = module.apply(variables, latents, at(labels=others), mutable=["reference"])
+    np.testing.assert_allclose(images, latents + np.float32([0, 20, 20, 0])[:, None], rtol=1e-6)
 
 
 def test_a_reference_batch_larger_than_the_initial_one_is_refused():

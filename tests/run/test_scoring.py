@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from igan.errors import UserError
-from igan.game.batches import quantize
 from igan.metrics import compute
 from igan.metrics.classifier_score import classifier_score, from_function
 from igan.metrics.extract import FeatureNetwork
@@ -195,11 +194,16 @@ def test_images_that_are_not_finite_are_refused(config, game):
         scoring.make(config, built)(broken, lambda: False)
 
 
-@pytest.mark.parametrize("image_range", [(0.0, 1.0), (-1.0, 1.0)])
-def test_quantize_rounds_and_clips(image_range):
-    low, high = image_range
-    values = low + (high - low) * np.linspace(-0.1, 1.1, 1201)
-    expected = np.rint(np.clip((values - low) / (high - low), 0, 1) * 255)
-    found = np.asarray(quantize(jnp.float32(values), image_range))
-    assert found.dtype == np.uint8 and found.min() == 0 and found.max() == 255
-    assert (found != expected).mean() < 0.01 and np.abs(found - expected).max() <= 1
+def test_a_sampling_option_is_part_of_the_protocol_and_not_of_the_run(config, game):
+    built, state = game
+    config.evaluation.scores = ("classifier_score",)
+    with pytest.raises(UserError, match="no sampling option 'truncation': they have no options"):
+        scoring.make(config, built, {"truncation": 0.5})
+    networks = built.game.networks._replace(options=frozenset({"truncation"}))
+    offered = built._replace(game=built.game._replace(networks=networks))
+    plain, truncated = (
+        scoring.make(config, offered, options)(state, lambda: False)["classifier_score"]["protocol"]
+        for options in ({}, {"truncation": 0.5})
+    )
+    assert truncated == f"{plain}; truncation=0.5"
+    assert "truncation" not in config.to_json()

@@ -17,7 +17,7 @@ from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttribut
 from igan import evaluate, sample
 from igan.config import plain
 from igan.errors import RunError, UserError
-from igan.run import experiment, finite, session, train, workdir
+from igan.run import experiment, finite, train, workdir
 from igan.run.checkpoint import Checkpoints
 from tests.conftest import small_game
 
@@ -181,9 +181,9 @@ def test_a_number_that_is_not_finite_stops_the_run(finished, tmp_path: Path, mon
     def poisoned(config: ConfigDict) -> experiment.Experiment:
         built = build(config)
 
-        def run(state, updates, feed):
+        def run(state, stage, updates, feed):
             step = int(state.step)
-            state, metrics = built.engine.run(state, built.plan.stages[0], updates)
+            state, metrics = built.engine.run(state, stage, updates)
             if step == 120:  # The updates 123 and 124 of a chunk that ends at 125.
                 bad = metrics["g/feature_matching"].at[0, 2:4].set(jnp.array([jnp.nan, jnp.inf]))
                 metrics = metrics | {"g/feature_matching": bad}
@@ -240,12 +240,6 @@ def test_parameters_that_are_not_finite_are_not_saved() -> None:
     assert finite.all_finite({"a": jnp.ones(3), "b": jnp.zeros((2, 2))})
     assert not finite.all_finite({"a": jnp.ones(3), "b": jnp.array([0.0, jnp.nan])})
     assert not finite.all_finite({"a": jnp.array([jnp.inf]), "b": jnp.zeros(1)})
-
-
-@pytest.mark.parametrize("replicas, count", [(1, 1), (1, 2), (1, 3), (1, 100), (2, 1), (3, 7), (10, 100), (10, 1)])
-def test_a_grid_of_any_number_of_samples(replicas: int, count: int) -> None:
-    picture = session.grid(np.zeros((replicas, count, 4, 4, 1), np.float32), (0.0, 1.0))
-    assert picture.dtype == np.uint8 and picture.shape[0] >= 4 * replicas * (count == 1)
 
 
 def test_fewer_epochs_than_are_done_are_evaluated_where_the_run_ended(tmp_path: Path) -> None:
