@@ -1,7 +1,9 @@
 """Records what every experiment computes, so that another commit can be held against it bit for bit.
 
     python tests/bit_identity.py record BEFORE.json     # in a checkout of the older commit, with a copy of this file
-    python tests/bit_identity.py compare BEFORE.json    # in the newer one
+    python tests/bit_identity.py compare BEFORE.json    # in the newer one: what that file holds
+
+Each takes an hour on two cores; `record BEFORE.json --quick` plays each game with one number of replicas and devices.
 
 50 updates of every experiment and every row of the paper's ablation, narrow, with one and two replicas and on one and
 two virtual devices: hashes of all arrays of the last checkpoint (parameters, averages, optimisers, statistics) and of
@@ -17,11 +19,11 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import jax
@@ -58,6 +60,20 @@ GAMES = [
     *((svhn, "svhn", variant) for variant in svhn.VARIANTS),
     (imagenet, "imagenet", ""),
 ]
+
+
+class Run(NamedTuple):
+    """One game, with a number of replicas and of devices."""
+
+    module: Any
+    name: str
+    variant: str
+    replicas: int
+    devices: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}:{self.variant} replicas={self.replicas} devices={self.devices}"
 
 
 def make_folder(folder: Path) -> None:
@@ -107,40 +123,42 @@ def outcome(config: Any, folder: Path) -> dict[str, str]:
     return hashes | {f"logged {name}": digest(np.array(values)) for name, values in logged.items()}
 
 
-def runs() -> Iterator[tuple[Any, str, str, int, int]]:
-    """Yields what is played: each game with both numbers of replicas and of devices, the first ones with all pairs."""
+def runs(quick: bool) -> Iterator[Run]:
+    """Yields what is played: every game with all pairs of numbers, or with one of them, another one for each game."""
     for number, (module, name, variant) in enumerate(GAMES):
-        first = name not in {each[1] for each in GAMES[:number]}
-        for replicas, devices in ALL if first else (ALL[0], ALL[3]) if number % 2 else ALL[1:3]:
-            yield module, name, variant, replicas, devices
+        for replicas, devices in (ALL[number % len(ALL)],) if quick else ALL:
+            yield Run(module, name, variant, replicas, devices)
 
 
-def record(path: Path) -> dict[str, dict[str, str]]:
-    """Returns the outcomes of all games by name, and keeps them in a file."""
+def record(path: Path, wanted: Iterable[Run]) -> dict[str, dict[str, str]]:
+    """Returns the outcomes of these runs by title, and keeps them in a file."""
     found: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
+    exact, first = noise.uniform, next(runs(quick=False)).title
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make_folder(folder / "images")
-        for number, (module, name, variant, replicas, devices) in enumerate(runs()):
-            title = f"{name}:{variant} replicas={replicas} devices={devices}"
-            if title in found:
+        for run in wanted:
+            if run.title in found:
                 continue
-            if number:
-                noise.uniform = lambda key, shape: jax.random.uniform(key, shape, minval=2**-17)
-            config = configure(module, name, variant, folder / "images")
-            config.replicas, config.devices = replicas, devices
-            found[title] = outcome(config, folder / title)
+            # noise.uniform is looked up where it is called.
+            noise.uniform = (
+                exact if run.title == first else lambda key, shape: jax.random.uniform(key, shape, minval=2**-17)
+            )
+            config = configure(run.module, run.name, run.variant, folder / "images")
+            config.replicas, config.devices = run.replicas, run.devices
+            found[run.title] = outcome(config, folder / run.title)
             path.write_text(json.dumps(found, indent=1))
-            print(f"{len(found)} of {len(list(runs()))}: {title}, {len(found[title])} hashes", file=sys.stderr)
+            print(f"{len(found)}: {run.title}, {len(found[run.title])} hashes", file=sys.stderr)
     return found
 
 
-def main(verb: str, path: str) -> int:
+def main(verb: str, path: str, *options: str) -> int:
     """Runs the command; returns its exit code."""
     if verb == "record":
-        record(Path(path))
+        record(Path(path), runs(quick="--quick" in options))
         return 0
-    before, found = json.loads(Path(path).read_text()), record(Path(path).with_suffix(f".{os.getpid()}.json"))
+    before = json.loads(Path(path).read_text())
+    found = record(Path(f"{path}.compared"), [run for run in runs(quick=False) if run.title in before])
     different = [
         f"{game}: {name}"
         for game, hashes in before.items()
@@ -153,4 +171,4 @@ def main(verb: str, path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:3]))
+    sys.exit(main(*sys.argv[1:]))

@@ -138,6 +138,8 @@ import os, pathlib, signal, sys, threading, time
 sys.path.insert(0, {folder!r})
 import mnist
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Whoever starts the tests in the background ignores it.
+
 def get_config():
     def send():
         lock = pathlib.Path("run/.lock")

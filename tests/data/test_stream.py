@@ -44,7 +44,7 @@ def open_folder(path: Path, image_size: int = 4, crop: str = "center", corrupt: 
 
 def take(stream: Stream, count: int, seed: int = 3, name: str = "real", batch_size: int = 5, start: int = 0) -> list:
     """Returns `count` batches, and closes the iterator."""
-    batches = stream.batches(seed, name, batch_size, start)
+    batches = stream.batches(seed, name, batch_size, start * batch_size)
     taken = list(islice(batches, count))
     batches.close()  # pyright: ignore[reportAttributeAccessIssue]
     return taken
@@ -77,7 +77,7 @@ def test_some_rows_of_every_batch_are_those_of_the_whole(numbers, rows):
     stream = open_stream(f"folder:{numbers}", "auto", "", 4, "random", "error")
     read = []
     counted = stream._replace(example=lambda index, random: (read.append(index), stream.example(index, random))[1])
-    batches = counted.batches(3, "real", 5, 7, rows)
+    batches = counted.batches(3, "real", 5, 7 * 5, rows)
     some = list(islice(batches, 20))
     batches.close()
     assert_same(some, [(images[rows], labels[rows]) for images, labels in take(stream, 20, start=7)])
@@ -144,7 +144,7 @@ def test_an_unreadable_image_stops_the_consumer(numbers):
     stream = open_folder(numbers)
     path = numbers / "train/a/07.png"
     path.write_bytes(path.read_bytes()[:-30])
-    batches = stream.batches(seed=0, name="real", batch_size=5, start=0)
+    batches = stream.batches(seed=0, name="real", batch_size=5, place=0)
     with pytest.raises(UserError, match=r"07\.png cannot be read .*--config\.data\.corrupt=skip") as caught:
         list(islice(batches, 8))
     assert "\n" not in str(caught.value)

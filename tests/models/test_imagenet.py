@@ -1,5 +1,6 @@
 """The paper's ImageNet networks: their sizes worked out by hand, their outputs, and how a latent is laid out."""
 
+import functools
 import re
 
 import flax.linen as nn
@@ -134,8 +135,8 @@ def test_bfloat16_is_for_the_convolutions_and_not_for_parameters_and_outputs():
 
 @pytest.fixture(scope="module")
 def discriminated():
-    minibatch = lambda: MinibatchDiscrimination(4, 3, halves=True)  # noqa: E731
-    return jax.tree.map(np.float64, jax.jit(lambda: run(small_discriminator(minibatch=minibatch)))())
+    on_features = functools.partial(MinibatchDiscrimination, 4, 3)
+    return jax.tree.map(np.float64, jax.jit(lambda: run(small_discriminator(on_features=on_features)))())
 
 
 def test_the_class_logits_are_the_outputs_less_that_of_generated(discriminated):
