@@ -50,7 +50,7 @@ def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
 def printable(text: str) -> str:
     """Returns text that can be written as UTF-8: half a surrogate pair, as in a file's name of other bytes, is spelled.
 
-    >>> printable("caf\udce9")
+    >>> printable(b"caf\\xe9".decode(errors="surrogateescape"))
     'caf\\udce9'
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
