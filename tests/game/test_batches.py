@@ -9,6 +9,7 @@ import pytest
 
 from igan.data.space import rescale
 from igan.game.batches import Orders, Resident, epoch_order, gather, make_orders
+from igan.game.engine import complete_stages
 from igan.types import Array, Key, Stage
 
 SIZES = [(30, 7), (20, 100), (1, 3), (5, 3)]  # (examples, batch size): 20 labels in batches of 100 are usual.
@@ -93,6 +94,17 @@ def test_orders_are_one_stream_for_each_purpose(key):
     assert not np.array_equal(orders.discriminator[:, :2], orders.generator)
     # 105 draws of 3 labelled examples: they take turns.
     np.testing.assert_array_equal(np.bincount(np.ravel(orders.labeled))[labeled], [35, 35, 35])
+
+
+def test_a_stage_goes_on_in_the_stream_where_the_one_before_has_stopped(key):
+    _, second = complete_stages([Stage(), Stage(1, start=2, batch_sizes=(4, 6))], (8, 8), steps=(3, 2))
+    orders = make_orders(key, jnp.int32(2), 2, 30, None, second, steps=(3, 2))
+    for name, player, begin, count in (
+        ("discriminator", 0, 2 * 3 * 8, 2 * 3 * 4),
+        ("generator", 1, 2 * 2 * 8, 2 * 2 * 6),
+    ):
+        one_by_one = np.ravel(order(key, f"data/{name}", 30, 1, jnp.int32(0), 80))
+        np.testing.assert_array_equal(np.ravel(orders[player]), one_by_one[begin : begin + count])
 
 
 def test_orders_without_labels(key):
