@@ -11,9 +11,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from igan.data.grids import encode_png, image_grid
 from igan.errors import UserError
 from igan.metrics.images import Images
-from igan.reporting.grids import encode_png, image_grid
 
 BATCH = 256
 BLOCK = 4096  # Bytes: a file takes a whole number of such blocks on most disks.

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from igan.reporting.grids import image_grid
+from igan.data.grids import image_grid
 from igan.types import Array, Range, Space
 
 

@@ -17,8 +17,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[re
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue] - generated
 from tensorboardX.summary import scalar as scalar_summary
 
+from igan.data.grids import encode_png
 from igan.errors import RunError, UserError
-from igan.reporting.grids import encode_png
 
 Value = float | int | list | None
 TENSORBOARD_FLUSH_SECONDS = 20.0  # A flush waits for the disk: not after every line.

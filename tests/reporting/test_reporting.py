@@ -11,9 +11,9 @@ from PIL import Image
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from igan.data.grids import SEPARATOR_GREY, encode_png, image_grid
 from igan.errors import RunError, UserError
 from igan.reporting import log as log_module
-from igan.reporting.grids import SEPARATOR_GREY, encode_png, image_grid
 from igan.reporting.log import RunLog
 from igan.reporting.progress import RunProgress
 
