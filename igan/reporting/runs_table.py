@@ -10,8 +10,8 @@ from igan.reporting.tables import NONE, Table, duration, format_errors, in_perce
 
 BEST = (
     "Best: of all evaluations, with its update; it was chosen by the test itself, so that only the last one is a "
-    "result. Both are means over replicas. Date: when the files of the run were last written. igan: its version; runs "
-    "do not record the commit."
+    "result. Both are means over replicas. Date: when the files of the run were last written. igan: its version "
+    "and, where it was a checkout, the commit; changed: the tree was not what the commit says."
 )
 
 
