@@ -104,12 +104,18 @@ def make_mesh(plan: Plan, devices: Sequence[Any]) -> Mesh:
     """
     several = plan.replicas > 1
     if (fits := most_devices(plan, len(devices))) < len(devices):
-        total, what, flag = _smallest_part(plan), "images of a batch", "batch_size"
-        if several:
-            total, what, flag = plan.replicas, "replicas", "replicas"
+        total, what, flag, parts = plan.replicas, "replicas", "replicas", 1
+        if not several:
+            parts, what = plan.accumulate, "images of a batch" + f" in {plan.accumulate} parts" * (plan.accumulate > 1)
+            total, flag = next(
+                (size, flag)
+                for stage in plan.stages
+                for size, flag in zip(stage.batch_sizes, ("batch_size", "generator.batch_size"), strict=True)
+                if size // parts % len(devices)
+            )
         raise UserError(
             f"{total} {what} cannot be dealt out evenly over {len(devices)} devices:"
-            f" set --config.{flag} to a multiple of {len(devices)}, or --config.devices={fits}"
+            f" set --config.{flag} to a multiple of {len(devices) * parts}, or --config.devices={fits}"
         )
     shape = (len(devices), 1) if several else (1, len(devices))
     return Mesh(np.asarray(devices).reshape(shape), (REPLICA, DATA), axis_types=(AxisType.Auto, AxisType.Auto))
@@ -121,12 +127,12 @@ def most_devices(plan: Plan, available: int) -> int:
     >>> most_devices(Plan(1, 1, 1, 500, complete_stages([Stage()], (100, 100), (1, 1))), available=8)
     5
     """
-    total = plan.replicas if plan.replicas > 1 else _smallest_part(plan)
+    total = plan.replicas if plan.replicas > 1 else _common_part(plan)
     return max(count for count in range(1, available + 1) if total % count == 0)
 
 
-def _smallest_part(plan: Plan) -> int:
-    """Returns the largest number that divides what is looked at at once, in every stage."""
+def _common_part(plan: Plan) -> int:
+    """Returns the largest number that divides all that is looked at at once, in any stage."""
     return math.gcd(*(size // plan.accumulate for stage in plan.stages for size in stage.batch_sizes))
 
 

@@ -200,6 +200,21 @@ def test_what_cannot_be_dealt_out_evenly_is_refused(replicas, batch_size, messag
         make_mesh(plan(replicas, batch_size), jax.devices())
 
 
+def test_the_batch_that_cannot_be_dealt_out_is_named(small):
+    """Sixteen images are for eight devices; the twelve of the generator, or four parts of sixteen, are not."""
+    small.devices = 8
+    small.generator.batch_size = 12
+    with pytest.raises(
+        UserError, match=r"^12 images .* 8 devices: set --config\.generator\.batch_size to a multiple of 8"
+    ):
+        experiment.build(small)
+    small.generator.batch_size, small.accumulate = 0, 4
+    with pytest.raises(
+        UserError, match=r"^16 images of a batch in 4 parts .* --config\.batch_size to a multiple of 32,"
+    ):
+        experiment.build(small)
+
+
 def plan(replicas: int, batch_size: int) -> Plan:
     stages = complete_stages([Stage()], (batch_size, batch_size), steps=(1, 1))
     return Plan(replicas, discriminator_steps=1, generator_steps=1, initial_images=32, stages=stages)
