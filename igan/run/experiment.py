@@ -67,13 +67,16 @@ def build(config: Config, fit: bool = False) -> Experiment:
     updates_per_epoch, total_updates = _schedule(config, plan, dataset.name, size)
     game = _game(config, networks, techniques, total_updates)
     streams = isinstance(dataset, data.Stream)
-    chunk = config.steps_per_chunk or choose_chunk(config, plan, game, dataset.space, devices, streams)
+    played = engine.make(game, plan, resident, labeled, mesh, dataset.space, streams)
+    chunk = config.steps_per_chunk or choose_chunk(
+        config, plan, game, played.state_shape, dataset.space, devices, streams
+    )
     return Experiment(
         dataset=dataset,
         training_images=size,
         test_examples=len(resident.test_labels),
         game=game,
-        engine=engine.make(game, plan, resident, labeled, mesh, dataset.space, streams),
+        engine=played,
         plan=plan,
         labels=np.asarray(resident.labels),
         labeled=labeled,

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from igan.config import Config
-from igan.game import step
 from igan.game.engine import Plan
 from igan.game.technique import Game
 from igan.game.view import context, show
-from igan.types import Array, Examples, Network, Params, Player, Space, Turn, Variables
+from igan.types import Array, GameState, Network, Params, Player, Space, Turn, Variables
 
 SECONDS_PER_CHUNK = 2.0  # Long enough to hide the host, short enough to stop promptly.
 FLOPS_PER_SECOND = {"cpu": 5e10, "gpu": 3e13, "tpu": 5e13}  # What these networks reach, roughly, on one device.
@@ -21,10 +20,12 @@ MOST_UPDATES_PER_CHUNK = {"cpu": 50, "gpu": 300, "tpu": 300}
 MOST_FEED_BYTES = 2**28  # Of streamed images on their way to the devices.
 
 
-def choose_chunk(config: Config, plan: Plan, game: Game, space: Space, devices: list[Any], streams: bool) -> int:
+def choose_chunk(
+    config: Config, plan: Plan, game: Game, state: GameState, space: Space, devices: list[Any], streams: bool
+) -> int:
     """Returns how many updates to compute in one dispatch."""
     platform = devices[0].platform
-    seconds = _flops_per_update(plan, game, space) / (FLOPS_PER_SECOND.get(platform, 1e13) * len(devices))
+    seconds = _flops_per_update(plan, game, state, space) / (FLOPS_PER_SECOND.get(platform, 1e13) * len(devices))
     most = min(MOST_UPDATES_PER_CHUNK.get(platform, 300), int(SECONDS_PER_CHUNK / seconds))
     if streams:
         example_bytes = math.prod(space.shape) * space.storage.itemsize
@@ -36,31 +37,31 @@ def choose_chunk(config: Config, plan: Plan, game: Game, space: Space, devices: 
     return max(chunk for chunk in range(1, max(2, most + 1)) if whole % chunk == 0)
 
 
-def _flops_per_update(plan: Plan, game: Game, space: Space) -> float:
-    """Returns a rough number of floating-point operations an update of all replicas, in the last stage."""
+def _flops_per_update(plan: Plan, game: Game, state: GameState, space: Space) -> float:
+    """Returns a rough number of floating-point operations an update of all replicas, in the last stage.
+
+    Args:
+      state: the shapes of a state, with the leading axis of replicas.
+    """
     networks, stage = game.networks, plan.stages[-1]
-    key, step_number = jax.random.key(0), jnp.int32(0)
-
-    def shapes(count: int) -> Examples:
-        images = jax.ShapeDtypeStruct((count, *space.shape), np.float32)
-        labels = jax.ShapeDtypeStruct((count,), np.int32)
-        return Examples(images, labels if networks.classes else None)  # type: ignore[arg-type]
-
-    state = jax.eval_shape(lambda real: step.initialize(game, key, real), shapes(plan.initial_images))
-    real = shapes(stage.batch_sizes[0])
-    latents = jax.eval_shape(lambda: networks.sample_latents(key, stage.batch_sizes[0]))
-    inputs = jax.eval_shape(lambda memories, images: show(game, memories, key, images), state.techniques, real.images)
+    key, start, count = jax.random.key(0), jnp.int32(0), stage.batch_sizes[0]
+    players = (state.generator, state.discriminator, state.techniques)
+    alone = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), players)
+    labels = jax.ShapeDtypeStruct((count,), np.int32)  # Of networks without labels nobody looks at them.
+    images = jax.ShapeDtypeStruct((count, *space.shape), np.float32)
+    latents = jax.eval_shape(lambda: networks.sample_latents(key, count))
+    inputs = jax.eval_shape(lambda memories, images: show(game, memories, key, images), alone[2], images)
 
     def forward(network: Network, player: Player, inputs: Any) -> float:
-        def apply(params: Params, variables: Variables, inputs: Array, labels: Array | None) -> Any:
-            turn = Turn(step_number, step_number, stage)
+        def apply(params: Params, variables: Variables, inputs: Array, labels: Array) -> Any:
+            turn = Turn(start, start, stage)
             return network.apply(params, variables, context(networks, key, turn, labels, train=False), inputs)[0]
 
-        cost = jax.jit(apply).lower(player.params, player.variables, inputs, real.labels).cost_analysis()
+        cost = jax.jit(apply).lower(player.params, player.variables, inputs, labels).cost_analysis()
         return (cost or {}).get("flops", 1e9)
 
-    generator = forward(networks.generator, state.generator, latents)
-    discriminator = forward(networks.discriminator, state.discriminator, inputs)
+    generator = forward(networks.generator, alone[0], latents)
+    discriminator = forward(networks.discriminator, alone[1], inputs)
     # A backward pass costs about two forward ones; the discriminator sees up to three batches in its own steps, and in
     # the generator's two, with half a backward pass.
     discriminator_phase = plan.discriminator_steps * (generator + 9 * discriminator)

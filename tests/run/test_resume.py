@@ -13,21 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.command import EXPERIMENT, REPOSITORY, SMALL
 from tests.outcome import assert_same_arrays, lines_without_seconds, newest
 
-REPOSITORY = Path(__file__).parents[2]
 UPDATES = 500
 ARGUMENTS = (
-    "--config=experiments/mnist.py",
-    "--config.data.source=embedded",
-    "--config.devices=1",
+    EXPERIMENT,
+    *SMALL,
     "--config.epochs=2",
-    "--config.batch_size=16",
-    "--config.initial_images=32",
-    "--config.steps_per_chunk=5",
-    "--config.networks.latent_size=8",
-    "--config.networks.generator_layers=(12,12)",
-    "--config.networks.discriminator_layers=(16,12)",
     "--config.evaluation.interval=50",
     "--config.reporting.samples_interval=100",
     "--config.reporting.samples=4",
