@@ -142,9 +142,8 @@ def run(config: Config) -> None:
     if DRY_RUN.value:
         describe(config)
     else:
-        path = directory()
-        with workdir.made(path), contextlib.nullcontext() if HOSTS.value else signals.raised():
-            train.run(config, path)
+        with contextlib.nullcontext() if HOSTS.value else signals.raised():
+            train.run(config, directory())
 
 
 def directory() -> Path:

@@ -6,7 +6,7 @@ import pytest
 
 from igan.data.dataset import Dataset
 from igan.data.space import grid, images, quantize, rescale
-from igan.types import Space
+from tests.plane import PLANE
 
 
 @pytest.mark.parametrize("image_range", [(0.0, 1.0), (-1.0, 1.0)])
@@ -44,10 +44,9 @@ def test_a_data_set_is_of_images_unless_it_says_otherwise():
 
 def test_points_are_the_same_data_only_if_all_numbers_are():
     """Their shapes and labels do not tell one mixture from another."""
-    plane = Space("points", (2,), np.dtype(np.float32), *[lambda values, _: values] * 3)
     points, labels = np.float32([[0, 1], [2, 3]]), np.zeros(2, np.int32)
     prints = {
-        Dataset("ring", each, labels, points[:0], labels[:0], 1, "drawn", no_images=plane).fingerprint()
+        Dataset("ring", each, labels, points[:0], labels[:0], 1, "drawn", no_images=PLANE).fingerprint()
         for each in (points, points.copy(), points + 0.1)
     }
     assert len(prints) == 2

@@ -36,6 +36,7 @@ from igan.types import (
     Turn,
     View,
 )
+from tests.plane import PLANE
 
 COUNT, CLASSES, SIDE, LATENT = 24, 3, 2, 3
 PIXELS = SIDE * SIDE
@@ -385,14 +386,6 @@ def sampling_options() -> Row:
 
 def points() -> Row:
     """Points of the plane: kept as numbers, fed and sampled as they are."""
-    space = Space(
-        "points",
-        (2,),
-        np.dtype(np.float32),
-        encode=lambda stored, _: jnp.asarray(stored),
-        decode=lambda points, _: points,
-        picture=lambda samples, _: np.zeros((4, 4), np.uint8),
-    )
 
     def draw(params: Any, variables: Any, context: Context, latents: Array) -> tuple[Array, Any]:
         return 50 * latents @ params["out"], variables
@@ -408,7 +401,7 @@ def points() -> Row:
         generator=Network(normal(out=(LATENT, 2)), draw, lambda *_: ""),
         discriminator=DISCRIMINATOR._replace(init=normal(**{"in": (2, 5)}, last=(5,))),
     )
-    return Row(game_of(networks, spy=Technique(discriminator_loss=spy)), check, space=space)
+    return Row(game_of(networks, spy=Technique(discriminator_loss=spy)), check, space=PLANE)
 
 
 ROWS = [

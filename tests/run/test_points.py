@@ -2,7 +2,6 @@
 
 import json
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,16 +11,8 @@ from igan import data, sample
 from igan.data.dataset import Dataset
 from igan.errors import UserError
 from igan.run import experiment, train
-from igan.types import Space
+from tests.plane import PLANE
 
-PLANE = Space(
-    "points",
-    (2,),
-    np.dtype(np.float32),
-    encode=lambda stored, _: jnp.asarray(stored),
-    decode=lambda points, _: points,
-    picture=lambda samples, _: np.full((5, 7 * samples.shape[0]), samples.shape[1], np.uint8),
-)
 FAMILY = '''
 """Networks for points of the plane."""
 
