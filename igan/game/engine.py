@@ -206,7 +206,8 @@ def make(
 
     def test_errors(state: GameState, resident: Resident, stage: Stage) -> inference.TestErrors:
         images, labels = jnp.asarray(resident.test_images), jnp.asarray(resident.test_labels)
-        return inference.test_errors(networks, state, stage, images, labels, encode)
+        turn, at_once = Turn(state.step, state.step, stage), stage.batch_sizes[0] // plan.accumulate
+        return inference.test_errors(networks, state, turn, images, labels, at_once, encode)
 
     initialize_all = jax.jit(replicated(initialize, in_axes=(None, 0), out_axes=STATE_AXES), out_shardings=sharding)
     run_all = jax.jit(run, static_argnums=(4, 5), donate_argnums=0, out_shardings=(sharding, dealt))

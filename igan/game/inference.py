@@ -10,7 +10,7 @@ from igan.game.batches import Encode
 from igan.game.technique import Game
 from igan.game.view import context
 from igan.randomness import stream
-from igan.types import Array, GameState, Key, Networks, Params, Stage, Turn, Variables
+from igan.types import Array, GameState, Key, Networks, Params, Turn, Variables
 
 NO_OPTIONS: Mapping[str, float] = {}
 AVERAGES = "averages"  # The collection of variables that move through the whole training, as a style network's mean w.
@@ -61,21 +61,28 @@ def class_probabilities(
 
 
 def test_errors(
-    networks: Networks, state: GameState, stage: Stage, images: Array, labels: Array, encode: Encode
+    networks: Networks,
+    state: GameState,
+    turn: Turn,
+    images: Array,
+    labels: Array,
+    batch_size: int,
+    encode: Encode,
 ) -> TestErrors:
     """Returns the test errors of every replica of a state, and of their ensemble.
 
     Args:
-      stage: the stage that the state is in; images go through in batches of its size, see `class_probabilities`.
+      turn: where in the game the state is.
       images: stored images, uint8 [n, height, width, channels].
       labels: int32 [n].
+      batch_size: images a batch; see `class_probabilities`.
       encode: takes stored images to what the networks see.
     """
-    player, turn = state.discriminator, Turn(state.step, state.step, stage)
+    player = state.discriminator
 
     def probabilities(params: Params) -> Array:
         def one_replica(params: Params, variables: Variables) -> Array:
-            return class_probabilities(networks, params, variables, turn, images, stage.batch_sizes[0], encode)
+            return class_probabilities(networks, params, variables, turn, images, batch_size, encode)
 
         return jax.vmap(one_replica)(params, player.variables)
 

@@ -238,6 +238,22 @@ def probabilities(params: Any, variables: Any, images: np.ndarray) -> np.ndarray
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
+def test_test_images_go_through_in_batches_of_the_size_that_was_trained_with(build, monkeypatch):
+    """Which is that of a part, where a batch is looked at in several: minibatch features look at the whole of it."""
+    asked = []
+
+    def listen(*arguments: Any) -> Any:
+        asked.append(arguments[5])
+        raise InterruptedError
+
+    monkeypatch.setattr(engine.inference, "test_errors", listen)
+    for accumulate, size in ((1, 16), (4, 4)):
+        built = build(accumulate=accumulate)
+        with pytest.raises(InterruptedError):
+            built.engine.test_errors(built.engine.initialize(SEED), built.plan.stages[0])
+        assert asked[-1] == size
+
+
 def test_test_errors_are_counted_like_this(build):
     built = build(replicas=8, devices=8)
     state, _ = built.engine.run(built.engine.initialize(SEED), built.plan.stages[0], UPDATES)
