@@ -156,7 +156,6 @@ def validate(config: Config) -> None:
     for field in ("labels_per_class", "devices", "steps_per_chunk", "generator.batch_size"):
         _at_least(config, 0, field)
     _at_least(config, 1, "accumulate")
-    _at_most(config, 10_000_000, "generator.batch_size")
     for field in ("batch_size", "generator.batch_size"):
         _require(
             config, field, f"a multiple of accumulate={config.accumulate}", lambda size: size % config.accumulate == 0

@@ -169,6 +169,7 @@ def test_validation_never_fails_in_another_way(change) -> None:
             for std in (-0.5, float("nan"), float("inf"))
         ),
         *((field, 10**20) for field in ("replicas", "devices", "reporting.samples", "labels_per_class", "batch_size")),
+        *((field, number) for field in ("generator.batch_size", "accumulate") for number in (-1, 4001, 10**20)),
         ("initial_images", 1),  # A batch of one has no variance to initialise with.
         ("networks.name", "functional"),
     ],

@@ -174,11 +174,12 @@ def _game(config: Config, networks: Networks, techniques: dict[str, Technique], 
 
 def _schedule(config: Config, plan: Plan, name: str, size: int) -> tuple[int, int]:
     """Returns the number of updates an epoch, and of all updates."""
-    if config.batch_size > size:
-        raise UserError(
-            f"batch_size={config.batch_size} is larger than the {size:,} training images of {name}:"
-            f" use --config.batch_size={min(100, size)}"
-        )
+    for field, batch_size in (("batch_size", config.batch_size), ("generator.batch_size", config.generator.batch_size)):
+        if batch_size > size:
+            raise UserError(
+                f"{field}={batch_size} is larger than the {size:,} training images of {name}:"
+                f" use --config.{field}={min(100, size)}"
+            )
     updates_per_epoch = max(1, size // (config.batch_size * config.discriminator.steps))
     total_updates = config.epochs * updates_per_epoch
     last = plan.stages[-1]
