@@ -173,6 +173,9 @@ def _build(name: str, config: Mapping[str, Any]) -> Technique:
         if setting not in known:
             raise UserError(f"techniques.{name} has no hyper-parameter '{setting}'.{did_you_mean(setting, known)}")
     technique = make(**settings)
+    for need in technique.needs | technique.gives:
+        if need not in NEEDS:
+            raise UserError(f"techniques.{name} needs or gives an unknown '{need}'.{did_you_mean(need, NEEDS)}")
     unread = {
         target for target, weight in (("real", discriminator_weight), ("generator", generator_weight)) if not weight
     }

@@ -115,6 +115,12 @@ def test_what_networks_do_not_give_is_refused_with_a_reason(need, reason, small,
     assert "\n" not in str(error.value)
 
 
+def test_a_need_that_nobody_knows_is_refused_with_a_suggestion(small, tmp_path, monkeypatch):
+    add("class_logit", small, tmp_path, monkeypatch, "misspelled")
+    with pytest.raises(UserError, match=r"misspelled needs or gives an unknown 'class_logit'\. Did you mean 'class_lo"):
+        experiment.build(small)
+
+
 def test_labels_of_all_images_are_refused_where_most_are_unknown(small, tmp_path, monkeypatch):
     add("labels", small, tmp_path, monkeypatch, "needs_labels")
     with pytest.raises(UserError, match=r"needs_labels needs the label of every image.*--config\.labels_per_class=0"):
