@@ -1,5 +1,6 @@
 """A report out of runs: a section for every data set, with its tables, curves and samples."""
 
+import hashlib
 import io
 import re
 import statistics
@@ -28,6 +29,7 @@ TITLES = {
 MAX_SAMPLES = 48  # Grids in a section, so that a page of many runs can still be sent by mail.
 MAX_PICTURE_BYTES = 600_000  # Larger grids are shown as JPEG of at most MAX_PICTURE_SIDE pixels.
 MAX_PICTURE_SIDE = 1_000
+LONGEST_NAME = 120  # Characters of a picture's file; disks take 255, and some that encrypt 143.
 
 
 def assemble(runs: Sequence[Run], warnings: Sequence[str], made_at: datetime) -> Report:
@@ -200,7 +202,7 @@ def _sample(run: Run, path: Path, title: str) -> Picture:
         content, mime = buffer.getvalue(), "image/jpeg"
     caption = f"{title}{seed}, update {step:,}"
     suffix = "png" if mime == "image/png" else "jpg"
-    name = f"samples_{_slug(title)}_seed{run.seed}_{_slug(run.workdir.name)}.{suffix}"
+    name = f"samples_{_slug(run.workdir.name)}_seed{run.seed}.{suffix}"  # Not after the group: it may be of any length.
     return Picture(name, f"Grid of generated images: {caption}.", caption, content, mime)
 
 
@@ -208,14 +210,27 @@ def _named(gallery: Gallery, prefix: str) -> Gallery:
     """Gives the pictures names that are unique in the report."""
     pictures = []
     for picture in gallery.pictures:
-        taken = sum(other.name == f"{prefix}_{picture.name}" for other in pictures)
-        name = f"{prefix}_{picture.name}" if not taken else f"{prefix}_{len(pictures)}_{picture.name}"
+        name = _file_name(f"{prefix}_{picture.name}")
+        if any(other.name == name for other in pictures):
+            name = _file_name(f"{prefix}_{len(pictures)}_{picture.name}")
         pictures.append(Picture(name, picture.alt, picture.caption, picture.content, picture.mime))
     return Gallery(gallery.title, gallery.text, tuple(pictures), gallery.size)
 
 
 def _metric_names(groups: Iterable[Group], prefixes: tuple[str, ...]) -> list[str]:
     return sorted({name for group in groups for run in group.runs for name in run.curves if name.startswith(prefixes)})
+
+
+def _file_name(name: str) -> str:
+    """Returns a name that every disk takes: of a long one the beginning, and a hash of the whole.
+
+    >>> len(_file_name(f"{300 * 'x'}.png"))
+    132
+    """
+    if len(name) <= LONGEST_NAME:
+        return name
+    stem, _, suffix = name.rpartition(".")
+    return f"{stem[:LONGEST_NAME]}_{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()[:7]}.{suffix}"
 
 
 def _slug(text: str) -> str:

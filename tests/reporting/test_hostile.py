@@ -173,3 +173,16 @@ def test_a_work_directory_whose_name_is_no_text(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert "caf\\udce9" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
+
+def test_names_of_any_length_are_no_names_of_files(tmp_path):
+    """A group is named by all in which it differs, and metrics and folders as people like."""
+    folder, wide = tmp_path / "runs", {f"techniques.technique_{number}.enabled": True for number in range(30)}
+    make_run(folder / "plain", dataset="mnist", errors=[90], labels=100, samples=True)
+    for number in (1, 2):
+        make_run(folder / f"{number}{'w' * 200}", dataset="mnist", errors=[91], labels=100, samples=True, settings=wide)
+    change_lines(folder / "plain", **{f"d/{'m' * 300}": 1.0, f"d/{'m' * 299}n": 2.0})
+    report.write_report([folder], tmp_path / "report")
+    pictures = [path.name for path in (tmp_path / "report" / "pictures").iterdir()]
+    assert sum("samples" in name for name in pictures) == 3 and sum("mmm" in name for name in pictures) == 2
+    assert max(map(len, pictures)) < 143
