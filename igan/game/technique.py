@@ -29,6 +29,7 @@ NEEDS = {
     "class_logits": "a discriminator with a logit for each class",
     "reconstruction": "a discriminator that is an autoencoder",
     "plain_weights": "a discriminator whose outputs grow with its weights, which weight normalisation undoes",
+    "independent_examples": "a discriminator that looks at each image by itself, without batch normalisation",
 }
 
 

@@ -4,8 +4,8 @@
 
 - "generator": (generator module) -> the module to use instead, called with (latents, context);
 - "generator_norm": () -> the normalisation after each hidden layer of the generator, called with (inputs, context);
-- "generator_layer", "discriminator_layer": (`Layer`) -> a layer with weights, called with (inputs, context): how it
-  holds them, normalised or not, is its own affair;
+- "generator_layer", "discriminator_layer": (`igan.layers.weights.Layer`) -> a layer with weights, called with (inputs,
+  context): how it holds them, normalised or not, is its own affair;
 - "discriminator_features": () -> a layer on the features [n, f] before the discriminator's last layer.
 
 A place that nobody fills has a default of the family's. `TAKES` of a family names the kinds of data (`Space.kind`)
@@ -16,30 +16,14 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 
 from igan.errors import UserError, did_you_mean
-from igan.types import Array, Context, Networks, Space
+from igan.types import Networks, Space
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-
-class Layer(NamedTuple):
-    """What a family asks of a layer with weights; what fills the place decides how it holds them."""
-
-    features: int
-    kernel: int = 0  # Side of a convolution's square kernel; 0: a dense layer.
-    stride: int = 1
-    padding: int = 0  # Zeros on each side of the image.
-    transposed: bool = False  # `igan.layers.convolution.conv_transpose`, twice as large, with a kernel of side 5.
-    is_last: bool = False  # The network's outputs.
-    bias: bool = True  # False where a normalisation with a shift follows.
-    dtype: Any = jnp.float32  # In which it is computed.
-
-
-MakeLayer = Callable[[Layer], Callable[[Array, Context], Array]]
 
 
 def known() -> list[str]:

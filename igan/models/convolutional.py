@@ -14,7 +14,8 @@ from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.convolution import TransposedConv
 from igan.layers.noise import Dropout, GaussianNoise
 from igan.layers.weight_norm import WeightNormConv, WeightNormDense
-from igan.models import Layer, MakeLayer, precision_dtype, require, require_latent_size, require_noise, require_widths
+from igan.layers.weights import Layer, MakeLayer
+from igan.models import precision_dtype, require, require_latent_size, require_noise, require_widths
 from igan.models.functional import as_they_are, critique, filled, gives, network
 from igan.types import Array, Context, Critique, Key, Networks
 
@@ -174,5 +175,5 @@ def make(
         sample_latents=sample_latents,
         image_range=(-1.0, 1.0),
         convolutional=True,
-        gives=gives(classes),
+        gives=gives(classes, independent_examples=True),
     )

@@ -10,7 +10,8 @@ import jax
 from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.noise import GaussianNoise
 from igan.layers.weight_norm import UnitNormDense, WeightNormDense
-from igan.models import Layer, MakeLayer, require, require_latent_size, require_noise, require_widths
+from igan.layers.weights import Layer, MakeLayer
+from igan.models import require, require_latent_size, require_noise, require_widths
 from igan.models.functional import as_they_are, critique, filled, gives, network
 from igan.types import Array, Context, Critique, Key, Networks
 
@@ -121,5 +122,5 @@ def make(
         discriminator=network(discriminator),
         sample_latents=sample_latents,
         image_range=(0.0, 1.0),
-        gives=gives(classes),
+        gives=gives(classes, independent_examples=True),
     )

@@ -72,10 +72,14 @@ def as_they_are(**options: Any) -> Callable[[Array], Array]:
     return lambda features: features
 
 
-def gives(classes: int | None) -> frozenset[str]:
+def gives(classes: int | None, **others: bool) -> frozenset[str]:
     """Returns what a discriminator of `critique` gives to techniques, by the names of `igan.game.technique.NEEDS`.
 
-    >>> gives(classes=10)
-    frozenset({'class_logits'})
+    Args:
+      classes: K, or None for a single logit.
+      others: what else there is to give, and whether this one does.
+
+    >>> sorted(gives(classes=10, independent_examples=True, plain_weights=False))
+    ['class_logits', 'independent_examples']
     """
-    return frozenset() if classes is None else frozenset({"class_logits"})
+    return frozenset(name for name, given in (others | {"class_logits": classes is not None}).items() if given)

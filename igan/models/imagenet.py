@@ -17,9 +17,8 @@ from igan.layers.activation import leaky_relu
 from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.convolution import TransposedConv
 from igan.layers.noise import GaussianNoise
+from igan.layers.weights import Layer, MakeLayer
 from igan.models import (
-    Layer,
-    MakeLayer,
     is_width,
     precision_dtype,
     require,

@@ -114,11 +114,12 @@ def go_together(names: list[str], family: str = "fully_connected") -> bool:
     configs = {name: technique.defaults(name) | {"enabled": True} | SMALL.get(name, {}) for name in names}
     techniques = technique.load(configs)
     needs = frozenset().union(*(each.needs for each in techniques.values()))
-    gives = frozenset({"labels", "labeled", "class_logits"}).union(*(each.gives for each in techniques.values()))
     try:
-        technique.layers(techniques)
+        layers = technique.layers(techniques)
+        networks = models.load({"name": family, **NARROW.get(family, {})}, space.images(IMAGE_SHAPE), CLASSES, layers)
     except UserError:
         return False
+    gives = networks.gives.union({"labels", "labeled"}, *(each.gives for each in techniques.values()))
     return (
         sum(each.objective for each in techniques.values()) <= 1
         and needs <= gives

@@ -1,0 +1,72 @@
+"""What a network asks of a layer with weights, and the plain layer that holds them as they are."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from igan.layers.convolution import conv, conv_transpose
+from igan.types import Array, Context
+
+
+class Layer(NamedTuple):
+    """What a network family asks of a layer with weights; what fills the place decides how it holds them."""
+
+    features: int
+    kernel: int = 0  # Side of a convolution's square kernel; 0: a dense layer.
+    stride: int = 1
+    padding: int = 0  # Zeros on each side of the image.
+    transposed: bool = False  # `igan.layers.convolution.conv_transpose`, twice as large.
+    is_last: bool = False  # The network's outputs.
+    bias: bool = True  # False where a normalisation with a shift follows.
+    dtype: Any = jnp.float32  # In which it is computed.
+    kernel_init: Callable[..., Array] = nn.initializers.glorot_uniform()
+
+
+MakeLayer = Callable[[Layer], Callable[[Array, Context], Array]]
+
+
+def apply_kernel(asked: Layer, kernel: Array, bias: Array | None, inputs: Array) -> Array:
+    """Returns what a layer makes of its inputs: a product, a convolution or a transposed one, and the bias.
+
+    Args:
+      kernel: [inputs, features], or [side, side, inputs, features] of a convolution.
+      bias: [features], or None.
+      inputs: [n, inputs], or [n, height, width, inputs] for a convolution.
+
+    >>> apply_kernel(Layer(5), jnp.ones((3, 5)), None, jnp.ones((2, 3))).shape
+    (2, 5)
+    """
+    inputs, kernel = inputs.astype(asked.dtype), kernel.astype(asked.dtype)
+    if not asked.kernel:
+        outputs = inputs @ kernel
+    elif asked.transposed:
+        outputs = conv_transpose(inputs, kernel)
+    else:
+        outputs = conv(inputs, kernel, asked.stride, asked.padding)
+    return outputs if bias is None else outputs + bias.astype(asked.dtype)
+
+
+class WeightLayer(nn.Module):
+    """A dense or convolutional layer with plain weights, or with `weights` of a normalised kernel.
+
+    Attributes:
+      asked: what the network asks for.
+
+    Example: `WeightLayer(Layer(96, kernel=3, padding=1))(images, context)` takes [n, 32, 32, 3] to [n, 32, 32, 96].
+    """
+
+    asked: Layer
+
+    def weights(self, kernel: Array, context: Context) -> Array:
+        """Returns the kernel that is applied, of the one that is trained: what normalisations of weights override."""
+        return kernel
+
+    @nn.compact
+    def __call__(self, inputs: Array, context: Context) -> Array:
+        asked = self.asked
+        shape = (*[asked.kernel] * (2 if asked.kernel else 0), inputs.shape[-1], asked.features)
+        kernel = self.param("kernel", asked.kernel_init, shape)
+        bias = self.param("bias", nn.initializers.zeros, (asked.features,)) if asked.bias else None
+        return apply_kernel(asked, self.weights(kernel, context), bias, inputs)
