@@ -21,7 +21,7 @@ class Layer(NamedTuple):
     is_last: bool = False  # The network's outputs.
     bias: bool = True  # False where a normalisation with a shift follows.
     dtype: Any = jnp.float32  # In which it is computed.
-    kernel_init: Callable[..., Array] = nn.initializers.glorot_uniform()
+    kernel_init: Callable[..., Any] = nn.initializers.glorot_uniform()
 
 
 MakeLayer = Callable[[Layer], Callable[[Array, Context], Array]]
@@ -39,6 +39,7 @@ def apply_kernel(asked: Layer, kernel: Array, bias: Array | None, inputs: Array)
     (2, 5)
     """
     inputs, kernel = inputs.astype(asked.dtype), kernel.astype(asked.dtype)
+    outputs: Any
     if not asked.kernel:
         outputs = inputs @ kernel
     elif asked.transposed:
