@@ -65,7 +65,7 @@ def compute(
     level = settings.level
     levels = ["logits_unbiased"] if "inception_score" in scores else []
     distances = [name for name in scores if name != "inception_score"]
-    label = "" if reference is None else f"{network.label}, {level}-d features; reference {reference.name}"
+    label = "" if reference is None else f"{network.label}, {_features(level)}; reference {reference.name}"
     results: dict[str, Score] = {}
     if list(scores) == ["fid"] and reference is not None:  # Moments are all that is needed: features need not be kept.
         seen = moments(batch[level] for batch in stream(generated, network, [level], batch_size=settings.batch_size))
@@ -95,6 +95,11 @@ def full_name(name: str, level: str) -> str:
     ('fid', 'fid_768', 'inception_score')
     """
     return name if level == "2048" or name == "inception_score" else f"{name}_{level}"
+
+
+def _features(level: str) -> str:
+    """Returns what a protocol calls these features."""
+    return f"{level}-d features" if level.isdigit() else "features of its last hidden layer"
 
 
 @contextlib.contextmanager
@@ -188,7 +193,7 @@ def _moments(features: np.ndarray) -> Moments:
 
 
 def _reference_moments(reference: Images, network: FeatureNetwork, settings: Settings) -> Moments:
-    content, protocol = reference.content_hash(), f"{network.label}, {settings.level}-d features"
+    content, protocol = reference.content_hash(), f"{network.label}, {_features(settings.level)}"
     if cached := reference_cache.read("moments", content, protocol):
         return Moments(int(cached["count"]), cached["mean"], cached["covariance"])
     batches = stream(reference, network, [settings.level], batch_size=settings.batch_size)
@@ -198,7 +203,7 @@ def _reference_moments(reference: Images, network: FeatureNetwork, settings: Set
 
 
 def _reference_features(reference: Images, network: FeatureNetwork, settings: Settings) -> np.ndarray:
-    content, protocol = reference.content_hash(), f"{network.label}, {settings.level}-d features"
+    content, protocol = reference.content_hash(), f"{network.label}, {_features(settings.level)}"
     if cached := reference_cache.read("features", content, protocol):
         return cached["features"]
     batches = stream(reference, network, [settings.level], batch_size=settings.batch_size)

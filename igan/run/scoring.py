@@ -27,7 +27,9 @@ from igan.types import Array, GameState, Key, Params, Stage, Turn, Variables
 
 CLASSIFIER_SCORE = "classifier_score"
 PAIRS = {"precision_recall": ("precision", "recall"), "density_coverage": ("density", "coverage")}  # Two in one.
-KNOWN = (CLASSIFIER_SCORE, *compute.SCORES)
+# Of the features of a classifier that is trained on the data's own labels, instead of Inception features.
+BY_JUDGE = tuple(f"{name}_{image_classifier.LEVEL}" for name in compute.SCORES if name != "inception_score")
+KNOWN = (CLASSIFIER_SCORE, *BY_JUDGE, *compute.SCORES)
 
 # By name: {"value": [R], "std": [R] or None, "protocol": str}, as it is written down.
 Scores = dict[str, dict[str, Any]]
@@ -47,7 +49,8 @@ class Asked(NamedTuple):
     by_features: list[str]  # The scores of Inception features,
     network: FeatureNetwork | None  # what they are computed with,
     settings: compute.Settings  # and how.
-    by_judge: bool  # Whether there is the classifier score.
+    by_judge: list[str]  # Those of the classifier, which is trained when they are computed.
+    judge_settings: compute.Settings
 
 
 def check(config: Config, built: Experiment) -> Asked:
@@ -65,7 +68,8 @@ def check(config: Config, built: Experiment) -> Asked:
     for name in names:
         if name not in KNOWN:
             raise UserError(f"unknown score '{name}' in evaluation.scores.{did_you_mean(name, KNOWN)}")
-    by_features, by_judge = [name for name in names if name != CLASSIFIER_SCORE], CLASSIFIER_SCORE in names
+    by_features = [name for name in names if name in compute.SCORES]
+    by_judge = [name for name in names if name not in compute.SCORES]
     network, settings = None, compute.Settings()
     if names and (kind := built.dataset.space.kind) != "images":
         raise UserError(f"{names[0]} is a score of images, and the data are {kind}: leave it out")
@@ -73,14 +77,17 @@ def check(config: Config, built: Experiment) -> Asked:
         network = inception.network(weights.load(asked.inception_weights or None))._replace(devices=built.devices)
         settings = compute.complete(by_features, asked.images, reference_count(config, built), network, settings)
     computed = [compute.full_name(each, settings.level) for name in by_features for each in PAIRS.get(name, (name,))]
-    computed += [CLASSIFIER_SCORE] * by_judge
+    computed += [
+        compute.full_name(each, image_classifier.LEVEL) for name in _bare(by_judge) for each in PAIRS.get(name, (name,))
+    ]
+    computed += [CLASSIFIER_SCORE] * (CLASSIFIER_SCORE in by_judge)
     if computed:
         best_by(config, computed)
     if by_judge and not isinstance(built.dataset, data.Dataset):
         raise UserError(
-            "the classifier score is for data in memory: leave classifier_score out, or --config.data.stream=False"
+            f"the classifier is trained on data in memory: leave {by_judge[0]} out, or --config.data.stream=False"
         )
-    return Asked(by_features, network, settings, by_judge)
+    return Asked(by_features, network, settings, by_judge, _judge_settings(config, built, by_judge))
 
 
 def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> Scorer:
@@ -97,7 +104,7 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
     >>> score(state, lambda: False)["fid"]  # doctest: +SKIP
     {'value': [41.2], 'std': None, 'protocol': '50,000 against 50,000 images, ...'}
     """
-    by_features, network, settings, by_judge = check(config, built)
+    by_features, network, settings, by_judge, judge_settings = check(config, built)
     judge = _judge(built) if by_judge else None
     draw, count = make_draw(built, options), config.evaluation.images
     stopping: Callable[[], bool] = lambda: False  # noqa: E731 (each scoring has its own)
@@ -117,8 +124,10 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
             found: dict[str, Score] = {}
             if network:
                 found |= compute.compute(by_features, generated, reference, network, settings)
-            if judge:
+            if judge and CLASSIFIER_SCORE in by_judge:
                 found[CLASSIFIER_SCORE] = classifier_score(generated, judge)
+            if judge and (distances := _bare(by_judge)):
+                found |= compute.compute(distances, generated, reference, judge, judge_settings)
             results.append(found)
         return {name: _together([found[name] for found in results], options) for name in results[0]}
 
@@ -172,6 +181,20 @@ def best_by(config: Config, names: Iterable[str]) -> str:
         if wanted in ("", name, re.sub(r"_\d+$", "", name)):
             return name
     raise UserError(f"evaluation.best={wanted} is not among the scores.{did_you_mean(wanted, names)}")
+
+
+def _bare(names: Iterable[str]) -> list[str]:
+    """Returns the scores of the classifier's features by their names in `igan.metrics.compute`."""
+    return [name.removesuffix(f"_{image_classifier.LEVEL}") for name in names if name in BY_JUDGE]
+
+
+def _judge_settings(config: Config, built: Experiment, by_judge: Iterable[str]) -> compute.Settings:
+    settings, distances = compute.Settings(level=image_classifier.LEVEL), _bare(by_judge)
+    if not distances:
+        return settings
+    # What it checks and fills in depends on the names of the classifier's outputs, not on its weights.
+    untrained = FeatureNetwork("the classifier", ("logits", image_classifier.LEVEL), {}, lambda *_: {})
+    return compute.complete(distances, config.evaluation.images, reference_count(config, built), untrained, settings)
 
 
 def _judge(built: Experiment) -> FeatureNetwork:

@@ -56,6 +56,9 @@ def test_the_digit_classifier_learns_is_cached_and_judges(cache, monkeypatch):
     everything = classifier_score(from_array("digits", digits.test_images), judge, "one-split")
     zeros = classifier_score(from_array("zeros", digits.test_images[digits.test_labels == 0]), judge, "one-split")
     assert 8 < everything.value < 10 and 1 <= zeros.value < 1.8
+    features = np.asarray(judge.apply(judge.params, digits.test_images, ("classifier",))["classifier"])
+    last, logits = judge.params["Dense_1"], judge.apply(judge.params, digits.test_images, ("logits",))["logits"]
+    np.testing.assert_allclose(features @ last["kernel"] + last["bias"], logits, atol=1e-3)
     assert "small-cnn trained on 4,000 images of digits, weights" in everything.protocol
     (file,) = cache.glob("classifier-*")
     file.write_bytes(file.read_bytes()[:1000])

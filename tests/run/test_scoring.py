@@ -88,6 +88,29 @@ def test_scores_are_those_of_each_replicas_images_beside_the_drawn_reference(con
     assert found["fid_768"]["value"][0] != found["fid_768"]["value"][1]
 
 
+def test_distances_in_the_features_of_the_classifier_are_named_so(config, game, monkeypatch):
+    """Those of the classifier's last hidden layer, whatever Inception would say."""
+
+    def judge(params, images, levels):
+        assert set(levels) <= {"logits", "classifier"}
+        return toy_features(params, images, levels)
+
+    monkeypatch.setattr(
+        scoring.image_classifier,
+        "load",
+        lambda name, images, labels: FeatureNetwork("judge", ("logits", "classifier"), {}, judge),
+    )
+    config.evaluation.scores = ("fid_classifier", "precision_recall_classifier")
+    config.evaluation.best = "fid_classifier"
+    built, state = game
+    found = scoring.make(config, built)(state, lambda: False)
+    assert list(found) == ["fid_classifier", "precision_classifier", "recall_classifier"]
+    config.evaluation.scores, config.evaluation.best = ("fid",), ""
+    toy = scoring.make(config, built)(state, lambda: False)["fid_768"]
+    assert found["fid_classifier"]["value"] == pytest.approx(toy["value"], rel=1e-6)  # Of the same toy features.
+    assert "judge, features of its last hidden layer" in found["fid_classifier"]["protocol"]
+
+
 def test_two_devices_give_the_scores_of_one(config, game):
     one = scoring.make(config, game[0])(game[1], lambda: False)
     config.devices = 2
@@ -125,7 +148,7 @@ def test_a_streams_reference_is_cropped_in_the_middle(small, tmp_path, random):
     with pytest.raises(scoring.StoppedError):  # Its hash alone reads the whole stream.
         scoring.make(small, built)(built.engine.initialize(7), iter([False] * 3 + [True]).__next__)
     small.evaluation.scores = ("classifier_score",)
-    with pytest.raises(UserError, match="for data in memory"):
+    with pytest.raises(UserError, match="trained on data in memory"):
         scoring.make(small, built)
 
 
@@ -138,6 +161,9 @@ def test_a_streams_reference_is_cropped_in_the_middle(small, tmp_path, random):
         (("fid",), {"reference_images": 1}, "at least two images on each side"),
         (("fid",), {"best": "fid_2048"}, "evaluation.best=fid_2048 is not among the scores. Did you mean 'fid_768'?"),
         (("classifier_score",), {"best": "classifier"}, "Did you mean 'classifier_score'?"),
+        (("fid_clasifier",), {}, "unknown score 'fid_clasifier' in evaluation.scores. Did you mean 'fid_classifier'?"),
+        (("precision_recall_classifier",), {"images": 3}, "3 nearest neighbours need at least 4 images on each side"),
+        (("fid_classifier",), {"best": "kid"}, "evaluation.best=kid is not among the scores"),
         (("precision_recall",), {"images": 3}, "3 nearest neighbours need at least 4 images on each side, not 3"),
     ],
 )
