@@ -58,12 +58,13 @@ def default(networks: str = "fully_connected") -> Config:
     for player in ("discriminator", "generator"):
         config[player] = ConfigDict()
         config[player].steps = 1  # Steps of this player an update.
-        config[player].optimizer = "adam"  # Or "sgd".
+        config[player].optimizer = "adam"  # Or "rmsprop", "sgd".
         config[player].learning_rate = 3e-4
         config[player].constant_share = 1.0  # Share of the run at this rate; then it falls linearly to zero.
         config[player].b1 = 0.5  # Adam: decay of the first moment.
         config[player].b2 = 0.999  # Adam: decay of the second moment.
-        config[player].epsilon = 1e-8  # Adam: added inside the root of the second moment.
+        config[player].decay = 0.99  # RMSProp: decay of the mean square, from zero.
+        config[player].epsilon = 1e-8  # Added to the second moment: inside the root by Adam, outside by RMSProp.
     config.generator.batch_size = 0  # Images of each kind a step of the generator; 0: batch_size.
     config.techniques = ConfigDict({name: technique.defaults(name) for name in technique.known()})
 
@@ -179,7 +180,7 @@ def validate(config: Config) -> None:
         _at_most(config, 100, f"{player}.steps")
         for field in ("learning_rate", "epsilon"):
             _require(config, f"{player}.{field}", "a positive float32", lambda number: 0 < number < FLOAT32_MAX)
-        for field in ("b1", "b2"):
+        for field in ("b1", "b2", "decay"):
             _require(config, f"{player}.{field}", "a number in [0, 1)", lambda decay: 0 <= decay < 1)
         _require(config, f"{player}.constant_share", "a number in [0, 1]", lambda share: 0 <= share <= 1)
         optimizer.make(config[player], total_steps=1)

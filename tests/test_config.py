@@ -113,14 +113,21 @@ VALUES: dict[str, tuple] = {
     "techniques.historical_averaging.strength": FRACTIONS,
     "techniques.label_smoothing.real_target": FRACTIONS,
     "techniques.label_smoothing.generator_target": FRACTIONS,
+    "techniques.least_squares.generated_label": FRACTIONS,
+    "techniques.least_squares.real_label": FRACTIONS,
+    "techniques.least_squares.generator_label": FRACTIONS,
+    "techniques.relativistic.comparison": ("pairing", "average", "", "mean"),
+    "techniques.relativistic.loss": ("softplus", "least_squares", "hinge", "", "wasserstein"),
+    "techniques.wasserstein.clipping": (False, True),
+    "techniques.wasserstein.clip": FRACTIONS,
     "techniques.minibatch_discrimination.kernels": (0, -1, 1, 3, 10**20),
     "techniques.minibatch_discrimination.dimensions": (0, -1, 1, 3, 10**20),
     "techniques.virtual_batch_norm.reference_size": (0, -1, 1, 3, 9, 10**20),
 }
 for player in ("discriminator", "generator"):
     VALUES[f"{player}.steps"] = (0, -1, 2, 101)
-    VALUES[f"{player}.optimizer"] = ("adam", "sgd", "", "adamw")
-    for fraction in ("learning_rate", "constant_share", "b1", "b2", "epsilon"):
+    VALUES[f"{player}.optimizer"] = ("adam", "rmsprop", "sgd", "", "adamw")
+    for fraction in ("learning_rate", "constant_share", "b1", "b2", "decay", "epsilon"):
         VALUES[f"{player}.{fraction}"] = FRACTIONS
 for name in technique.known():
     for field in technique.defaults(name):

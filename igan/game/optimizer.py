@@ -15,8 +15,15 @@ def _adam(config: Mapping[str, Any]) -> optax.GradientTransformation:
     return optax.scale_by_adam(b1=config["b1"], b2=config["b2"], eps=0.0, eps_root=config["epsilon"])
 
 
+def _rmsprop(config: Mapping[str, Any]) -> optax.GradientTransformation:
+    # Without momentum, from a mean square of zero, and epsilon added outside the root: PyTorch's, which the WGAN was
+    # published with. Clipped weights make gradients so small that an epsilon inside the root would rule the step.
+    return optax.scale_by_rms(decay=config["decay"], eps=config["epsilon"], eps_in_sqrt=False)
+
+
 KNOWN: dict[str, Callable[[Mapping[str, Any]], optax.GradientTransformation]] = {
     "adam": _adam,
+    "rmsprop": _rmsprop,
     "sgd": lambda config: optax.identity(),
 }
 
@@ -27,7 +34,7 @@ def make(config: Mapping[str, Any], total_steps: int) -> optax.GradientTransform
     The learning rate is constant for the share `constant_share` of `total_steps`, then falls linearly to zero.
 
     Args:
-      config: optimizer, learning_rate, constant_share, b1, b2, epsilon.
+      config: optimizer, learning_rate, constant_share, b1, b2, decay, epsilon.
       total_steps: steps of this player in the whole run.
 
     Raises UserError for an unknown optimiser.

@@ -30,8 +30,12 @@ NARROW = {
         "input_noise": 0.0,
     }
 }
-# Settings for a batch of six images; the defaults are for a hundred.
-SMALL = {"virtual_batch_norm": {"reference_size": 4}, "minibatch_discrimination": {"kernels": 3, "dimensions": 2}}
+# Settings for a batch of six images, the defaults are for a hundred; and for networks that normalise their weights.
+SMALL = {
+    "virtual_batch_norm": {"reference_size": 4},
+    "minibatch_discrimination": {"kernels": 3, "dimensions": 2},
+    "wasserstein": {"clipping": False},
+}
 
 
 def said(name: str, field: str, default: Any) -> Any:
