@@ -85,7 +85,7 @@ def weight_clipping(
 ) -> optax.GradientTransformationExtraArgs:
     """Returns an optimiser after whose steps every parameter is in [-clip, clip] (Arjovsky et al. 2017, algorithm 1).
 
-    Parameters may start outside: the first step brings them in. Its state is the inner optimiser's.
+    Parameters may start outside: the first step brings them in. The state is the inner optimiser's.
 
     Args:
       optimizer: any optax optimiser; extra arguments of `update` reach it. What is put around this wrapper can take the
@@ -116,10 +116,11 @@ def weight_clipping(
 
     def into_the_box(param: Array, change: Array) -> Array:
         within = jnp.clip(param + change, -clip, clip) - param
-        # Adding this to the parameter may round to a value just outside, by no more than a unit in the last place.
+        # Adding this to the parameter may round to a value just outside the box: then by a unit in the last place less.
+        rounded = jax.lax.stop_gradient(param + within)
         unit = jnp.finfo(change.dtype).eps * (jnp.abs(param) + clip)
-        outside = jax.lax.stop_gradient(jnp.abs(param + within) > clip)
-        return (within - jnp.where(outside, jax.lax.stop_gradient(unit) * jnp.sign(within), 0)).astype(change.dtype)
+        less = jnp.where(jnp.abs(rounded) > clip, jnp.sign(rounded) * unit, 0)
+        return (within - jax.lax.stop_gradient(less)).astype(change.dtype)
 
     def update(
         updates: Params, state: Any, params: Params | None = None, **extra_args: Any
