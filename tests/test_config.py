@@ -16,6 +16,7 @@ from igan.errors import RunError, UserError
 from igan.game import technique
 from igan.run import experiment
 from igan.run.finite import check_finite
+from tests.techniques.suite import SMALL
 
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
@@ -225,6 +226,7 @@ def test_each_technique_alone_runs_or_is_refused(name: str) -> None:
     config = tiny()
     for other in technique.known():
         config.techniques[other].enabled = other == name
+    config.techniques[name].update(SMALL.get(name, {}))
     made = technique.load(config.techniques)[name]
     if made.discriminator_loss and made.generator_loss:
         run_two_updates(config)

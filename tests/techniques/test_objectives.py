@@ -16,14 +16,13 @@ from igan.game import optimizer, step, technique
 from igan.game.technique import Game, Technique
 from igan.types import Array, Batch, Batches, Critique, Examples, GameState, Network, Networks, Player
 from tests.contexts import turn
-from tests.techniques import probes
 from tests.techniques.suite import enable
-from tests.techniques.test_losses import make
 
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
 COUNT, LATENT, HIDDEN, PIXELS = 5, 3, 6, 4
 RATE = 0.3
+PLAYERS = ("discriminator", "generator")
 OBJECTIVES = [name for name in technique.known() if technique.load(enable(name))[name].objective]
 
 # Two small networks, whose latents are always the same.
@@ -211,17 +210,6 @@ def test_a_step_of_one_player_leaves_the_other_as_it_is(name):
     for after, mover, other in zip(play(before), PLAYERS, reversed(PLAYERS), strict=True):
         assert not same(getattr(before, mover).params, getattr(after, mover).params)
         assert same(getattr(before, other), getattr(after, other))
-
-
-PLAYERS = ("discriminator", "generator")
-
-
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_generator_wants_to_be_called_real(name):
-    if technique.load(enable(name))[name].needs & {"reconstruction"}:
-        pytest.skip("its discriminator has no logits")
-    above_all = {"generator_label": 4.0} if name == "least_squares" else {}  # Beyond its label it goes back.
-    probes.assert_generator_wants_to_be_called_real(make(name, **above_all))
 
 
 # What is refused.
