@@ -121,6 +121,13 @@ def test_the_docstring_lists_every_variant():
     assert rows == list(gans.SETUPS)
 
 
+def test_the_readme_lists_every_variant_and_family():
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| `experiments/gans.py"))
+    assert re.findall(r":(\w+)`", row) == list(recipes.KNOWN)
+    assert all(f"](igan/models/{family}.py)" in text for family in ("dcgan", "resnet"))
+
+
 def test_an_unknown_variant_is_refused_with_the_known():
     with pytest.raises(UserError, match="sngan_resnet") as caught:
         gans.get_config("sgnan")
