@@ -11,6 +11,7 @@ import pytest
 from igan import models
 from igan.data import space
 from igan.errors import UserError
+from igan.game import technique
 from igan.layers.weights import WeightLayer
 from igan.models.dcgan import initializer
 from igan.models.dcgan import shapes as sides_of
@@ -54,6 +55,7 @@ UNROLLED = {
     "discriminator_normalizes_first": True,
     "slope": 0.3,
 }
+MINIBATCH = "minibatch_discrimination"
 SMALL = {"latent_size": 5, "generator_widths": (5, 4), "discriminator_widths": (4, 5)}
 
 
@@ -234,6 +236,20 @@ def test_networks_say_that_their_weights_are_plain_unless_somebody_holds_them():
     assert "plain_weights" in load(**SMALL).gives
     assert "plain_weights" not in load(layers={"discriminator_layer": WeightLayer}, **SMALL).gives
     assert "class_logits" in load(classes=4, **SMALL).gives and "class_logits" not in load(**SMALL).gives
+
+
+@pytest.mark.parametrize("norm", ["batch", "flat", "convolutions"])
+def test_techniques_fill_the_places(norm):
+    """Virtual batch norm instead of the generator's batch norm, and minibatch features before the last layer."""
+    configs = {name: technique.defaults(name) | {"enabled": True} for name in ("virtual_batch_norm", MINIBATCH)}
+    configs["virtual_batch_norm"]["reference_size"] = configs[MINIBATCH]["kernels"] = 3
+    networks = load(8, layers=technique.layers(technique.load(configs)), generator_norm=norm, **SMALL)
+    params, _, images = shapes(networks.generator, 4, 5)
+    norms = [name for name in params["generator"] if "Norm" in name]
+    assert norms == [f"VirtualBatchNorm_{index}" for index in range(1 + (norm != "convolutions"))]
+    assert images.shape == (4, 8, 8, 3)
+    params, _, critique = shapes(networks.discriminator, 4, 8, 8, 3)
+    assert params["WeightLayer_2"]["kernel"].shape == (critique.features.shape[1] + 3, 1)
 
 
 def test_classes_are_outputs():
