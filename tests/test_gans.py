@@ -82,6 +82,19 @@ def test_epochs_are_the_papers_updates_to_half_an_epoch(name):
     assert abs(config.epochs * an_epoch - setup.updates) <= an_epoch / 2
 
 
+@pytest.mark.parametrize(
+    ("updates", "batch_size", "steps", "images", "expected"),
+    [
+        (100_000, 64, 1, 50_000, 128),  # 781 updates an epoch.
+        (100_000, 64, 5, 50_000, 641),  # 156, because the discriminator sees five batches in each.
+        (3, 64, 5, 50_000, 1),
+        (10, 64, 1, 20, 10),  # Fewer images than a batch are refused elsewhere.
+    ],
+)
+def test_updates_become_epochs_of_the_discriminator(updates, batch_size, steps, images, expected):
+    assert recipes.epochs(updates, batch_size, steps, images) == expected
+
+
 def test_two_time_scales_are_in_the_order_of_the_paper():
     """b, of the discriminator, comes first: 1e-4, 5e-4."""
     config = gans.get_config("ttur")
