@@ -18,7 +18,7 @@ Published Inception score / FID on CIFAR-10 without labels, the protocol of the 
     began           autoencoder             5.62 / -       BEGAN, as WGAN-GP's table 3 quotes it              not yet
     unrolled        DCGAN 5 x 5             - / -          the paper has no such score                        not yet
     minibatch       DCGAN 5 x 5             6.86 / -       improved GAN, its own networks and labels          not yet
-    r3              DCGAN 5 x 5, no norms   - / 1.96       R3GAN: its large network, with labels              not yet
+    r3              DCGAN 5 x 5, no norms   - / -          R3GAN's are of large networks, with labels         not yet
 
 "5k" is 5,000 images a score, ten times, and an FID of 5,000 against 10,000 real ones. Numbers compare within one
 protocol only: one kind of network has had an FID of 16.8 with 50,000 against 50,000 and 23.9 by "5k".

@@ -84,7 +84,8 @@ def sngan_resnet(config: Config) -> None:
 def began(config: Config) -> None:
     """Boundary equilibrium (Berthelot et al. 2017) with the diversity ratio 0.5.
 
-    The paper halves its rate, 1e-4, whenever the measure of convergence stalls; igan lets it fall linearly instead.
+    The paper halves its rate, 1e-4, whenever the measure of convergence stalls; igan lets it fall linearly instead. The
+    decays of the moments are Adam's usual ones, with which the known implementation in TensorFlow trains.
     """
     _enable(config, boundary_equilibrium={})
     _adam(config, (1e-4, 1e-4), b1=0.9, b2=0.999, falling=True)

@@ -1,4 +1,4 @@
-"""The networks of strided convolutions: the sizes of the papers' ones, and one update of each against PyTorch."""
+"""The networks of strided convolutions: the sizes of the papers' ones, and what is asked of them."""
 
 import math
 import re
@@ -16,9 +16,7 @@ from igan.layers.weights import WeightLayer
 from igan.models.dcgan import initializer
 from igan.models.dcgan import shapes as sides_of
 from tests.contexts import at
-from tests.models import torch_trial
 from tests.models.inspection import assert_float32, count, shapes
-from tests.references import gans_torch
 
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
@@ -163,62 +161,6 @@ def test_each_layer_is_initialised_as_its_kind_is():
     ):
         kernel = params[f"WeightLayer_{layer}"]["kernel"]
         np.testing.assert_allclose(np.std(kernel), math.sqrt(gain / fans), rtol=0.05)
-
-
-GAMES = {
-    "dcgan, 28 pixels": (
-        28,
-        {"generator_widths": (6, 5, 4, 4), "discriminator_widths": (3, 4, 5, 6)},
-        lambda: (
-            gans_torch.Generator(5, (6, 5, 4, 4), 5, (2, 4, 7, 14, 28), "batch", False),
-            gans_torch.Discriminator([(3, 5, 2), (4, 5, 2), (5, 5, 2), (6, 5, 2)], 28, "batch", False, 0.2),
-        ),
-    ),
-    "sngan": (
-        16,
-        SNGAN | {"generator_widths": (6, 5, 4), "discriminator_widths": (3, 4, 4, 5, 6)},
-        lambda: (
-            gans_torch.Generator(5, (6, 5, 4), 4, (4, 8, 16), "convolutions", True),
-            gans_torch.Discriminator([(3, 3, 1), (4, 4, 2), (4, 3, 1), (5, 4, 2), (6, 3, 1)], 16, "none", False, 0.1),
-        ),
-    ),
-    "wgan-gp with layer norm": (
-        16,
-        WGAN_GP | {"generator_widths": (6, 5), "discriminator_widths": (4, 5, 6), "discriminator_norm": "layer"},
-        lambda: (
-            gans_torch.Generator(5, (6, 5), 5, (4, 8, 16), "flat", False),
-            gans_torch.Discriminator([(4, 5, 2), (5, 5, 2), (6, 5, 2)], 16, "layer", False, 0.2),
-        ),
-    ),
-    "unrolled": (
-        28,
-        UNROLLED | {"generator_widths": (6, 5, 4, 4), "discriminator_widths": (3, 4, 5)},
-        lambda: (
-            gans_torch.Generator(5, (6, 5, 4, 4), 3, (4, 7, 14, 28), "batch", True),
-            gans_torch.Discriminator([(3, 3, 2), (4, 3, 2), (5, 3, 2)], 28, "batch", True, 0.3),
-        ),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", GAMES)
-def test_an_update_agrees_with_torch(name):
-    side, settings, make = GAMES[name]
-    settings = {"name": "dcgan", **settings, "latent_size": 5}
-    generator, discriminator = (len(settings[f"{player}_widths"]) for player in ("generator", "discriminator"))
-    plain = settings.get("generator_ends_plain")
-    of_generator = [
-        ("WeightLayer_0", "dense"),
-        *((f"WeightLayer_{index}", f"*convolutions.{index - 1}") for index in range(1, generator)),
-        (f"WeightLayer_{generator}", f"{'' if plain else '*'}convolutions.{generator - 1}"),
-        (r"BatchNorm_(\d+)", r"norms.\1"),
-    ]
-    of_discriminator = [
-        (f"WeightLayer_{discriminator}", "last"),
-        (r"WeightLayer_(\d+)", r"convolutions.\1"),
-        (r"(?:Batch|Layer)Norm_(\d+)", r"norms.\1"),
-    ]
-    torch_trial.assert_an_update_agrees(settings, side, make, (of_generator, of_discriminator))
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "none"])

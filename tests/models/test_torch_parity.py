@@ -1,4 +1,4 @@
-"""One update of a family's game in igan and in PyTorch, from the same parameters, images and latents."""
+"""One update of the games of `dcgan` and `resnet` agrees with PyTorch, from the same parameters, images and latents."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +18,14 @@ from igan.types import Batch, Batches, Examples
 
 torch = pytest.importorskip("torch", reason="pip install igan[parity]")
 
+from tests.models.test_dcgan import SNGAN, UNROLLED, WGAN_GP  # noqa: E402
 from tests.references import gans_torch  # noqa: E402
 
 TOLERANCE, RATE, COUNT = 1e-4, 0.3, 5
 # The programs are small, and compiling them is what takes time.
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
+
 Names = Sequence[tuple[str, str]]  # (a layer's place in igan, its name in the reference), first match.
 
 
@@ -122,3 +125,102 @@ def assert_an_update_agrees(
             if not name.endswith("bias") and (value - before[player][name]).abs().max() < 3 * TOLERANCE
         ]
         assert not still, (player, still)
+
+
+STRIDED = {
+    "dcgan, 28 pixels": (
+        28,
+        {"generator_widths": (6, 5, 4, 4), "discriminator_widths": (3, 4, 5, 6)},
+        lambda: (
+            gans_torch.Generator(5, (6, 5, 4, 4), 5, (2, 4, 7, 14, 28), "batch", False),
+            gans_torch.Discriminator([(3, 5, 2), (4, 5, 2), (5, 5, 2), (6, 5, 2)], 28, "batch", False, 0.2),
+        ),
+    ),
+    "sngan": (
+        16,
+        SNGAN | {"generator_widths": (6, 5, 4), "discriminator_widths": (3, 4, 4, 5, 6)},
+        lambda: (
+            gans_torch.Generator(5, (6, 5, 4), 4, (4, 8, 16), "convolutions", True),
+            gans_torch.Discriminator([(3, 3, 1), (4, 4, 2), (4, 3, 1), (5, 4, 2), (6, 3, 1)], 16, "none", False, 0.1),
+        ),
+    ),
+    "wgan-gp with layer norm": (
+        16,
+        WGAN_GP | {"generator_widths": (6, 5), "discriminator_widths": (4, 5, 6), "discriminator_norm": "layer"},
+        lambda: (
+            gans_torch.Generator(5, (6, 5), 5, (4, 8, 16), "flat", False),
+            gans_torch.Discriminator([(4, 5, 2), (5, 5, 2), (6, 5, 2)], 16, "layer", False, 0.2),
+        ),
+    ),
+    "unrolled": (
+        28,
+        UNROLLED | {"generator_widths": (6, 5, 4, 4), "discriminator_widths": (3, 4, 5)},
+        lambda: (
+            gans_torch.Generator(5, (6, 5, 4, 4), 3, (4, 7, 14, 28), "batch", True),
+            gans_torch.Discriminator([(3, 3, 2), (4, 3, 2), (5, 3, 2)], 28, "batch", True, 0.3),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STRIDED)
+def test_an_update_of_dcgan_agrees_with_torch(name):
+    side, settings, make = STRIDED[name]
+    settings = {"name": "dcgan", **settings, "latent_size": 5}
+    generator, discriminator = (len(settings[f"{player}_widths"]) for player in ("generator", "discriminator"))
+    plain = settings.get("generator_ends_plain")
+    of_generator = [
+        ("WeightLayer_0", "dense"),
+        *((f"WeightLayer_{index}", f"*convolutions.{index - 1}") for index in range(1, generator)),
+        (f"WeightLayer_{generator}", f"{'' if plain else '*'}convolutions.{generator - 1}"),
+        (r"BatchNorm_(\d+)", r"norms.\1"),
+    ]
+    of_discriminator = [
+        (f"WeightLayer_{discriminator}", "last"),
+        (r"WeightLayer_(\d+)", r"convolutions.\1"),
+        (r"(?:Batch|Layer)Norm_(\d+)", r"norms.\1"),
+    ]
+    assert_an_update_agrees(settings, side, make, (of_generator, of_discriminator))
+
+
+def make_reference(generator, side, discriminator, *rest):
+    return lambda: (
+        gans_torch.ResidualGenerator(5, generator, side),
+        gans_torch.ResidualDiscriminator(discriminator, *rest),
+    )
+
+
+RESIDUAL = {
+    # The first two blocks halve, of the others one changes its channels and one does not.
+    "sngan": (
+        8,
+        {"generator_widths": (4, 6), "discriminator_widths": (4, 5, 6, 6), "discriminator_halvings": 2},
+        make_reference((4, 6), 4, (4, 5, 6, 6), 2, "none", "sum", False),
+    ),
+    "wgan-gp with layer norm": (
+        8,
+        {
+            "generator_widths": (5, 5, 4),
+            "discriminator_widths": (5, 4),
+            "discriminator_halvings": 2,
+            "discriminator_norm": "layer",
+            "pooling": "mean",
+            "last_bias": True,
+        },
+        make_reference((5, 5, 4), 2, (5, 4), 2, "layer", "mean", True),
+    ),
+}
+BLOCK = [
+    (r"(?:Up|Down)Block_(\d+)/WeightLayer_(\d+)", r"blocks.\1.convolutions.\2"),
+    (r"(?:Up|Down)Block_(\d+)/(?:Batch|Layer)Norm_(\d+)", r"blocks.\1.norms.\2"),
+]
+
+
+@pytest.mark.parametrize("name", RESIDUAL)
+def test_an_update_of_resnet_agrees_with_torch(name):
+    side, settings, make = RESIDUAL[name]
+    names = (
+        [*BLOCK, ("WeightLayer_0", "dense"), ("WeightLayer_1", "last"), ("BatchNorm_0", "norm")],
+        [*BLOCK, ("WeightLayer_0", "last")],
+    )
+    assert_an_update_agrees({"name": "resnet", **settings, "latent_size": 5}, side, make, names)
