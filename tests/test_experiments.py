@@ -23,6 +23,7 @@ VARIANTS = [
     *(("cifar10", variant) for variant in ("", "feature_matching", "minibatch_discrimination", *ABLATION)),
     *(("svhn", variant) for variant in ("", "feature_matching", "minibatch_discrimination")),
     ("imagenet", ""),
+    ("gans", ""),  # The others are in tests/test_gans.py.
 ]
 
 

@@ -1,4 +1,6 @@
-"""Batch normalisation (Ioffe and Szegedy 2015) as the paper's generators use it: a learned shift and no scale."""
+"""Batch normalisation (Ioffe and Szegedy 2015): with a learned shift alone, as Salimans et al. use it, and as usual."""
+
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ class ShiftBatchNorm(nn.Module):
     """
 
     epsilon: float = 1e-6
+    scaled: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, inputs: Array, context: Context) -> Array:
@@ -30,4 +33,19 @@ class ShiftBatchNorm(nn.Module):
             axes = tuple(range(inputs.ndim - 1))
             mean.value = jnp.mean(inputs, axis=axes)
             variance.value = jnp.mean(jnp.square(inputs - mean.value), axis=axes)
-        return ((inputs - mean.value) / jnp.sqrt(variance.value + self.epsilon) + shift).astype(dtype)
+        normalized = (inputs - mean.value) / jnp.sqrt(variance.value + self.epsilon)
+        if self.scaled:
+            normalized *= self.param("scale", nn.initializers.ones, (features,))
+        return (normalized + shift).astype(dtype)
+
+
+class BatchNorm(ShiftBatchNorm):
+    """(x - mean) / sqrt(variance + epsilon) * scale + shift, over all axes but the last; the scale starts at 1.
+
+    Where papers sample with a running average of the statistics, igan refreshes them: see `ShiftBatchNorm`.
+
+    Example: `BatchNorm()(activations, context)` keeps the shape [n, ..., features].
+    """
+
+    epsilon: float = 1e-5
+    scaled: ClassVar[bool] = True

@@ -22,6 +22,14 @@ def test_values_and_gradients_are_by_hand(dtype):
     np.testing.assert_allclose(np.float64(gradients), 3 * SLOPES, **tolerance)
 
 
+def test_another_slope(random):
+    inputs = random.normal(size=40).astype(np.float32)
+    outputs, pull = jax.vjp(lambda inputs: leaky_relu(inputs, 0.1), inputs)
+    factor = np.where(inputs >= 0, 1, np.float32(0.1))
+    np.testing.assert_allclose(outputs, factor * inputs, rtol=1e-6)
+    np.testing.assert_allclose(pull(np.ones_like(inputs))[0], factor, rtol=1e-6)
+
+
 def test_gradients_of_gradients_are_those_of_jax(random):
     """A gradient penalty differentiates twice."""
     inputs, weights = random.normal(size=(2, 40)).astype(np.float32)

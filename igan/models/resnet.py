@@ -1,0 +1,170 @@
+"""Residual networks of WGAN-GP and SNGAN (Gulrajani et al. 2017, appendix F; Miyato et al. 2018, table 4).
+
+The defaults are SNGAN's for 32 x 32 pixels; `experiments/gans.py` has WGAN-GP's too. For 128 x 128 SNGAN has the widths
+(1024, 1024, 512, 256, 128, 64) in the generator, and in the discriminator (64, 128, 256, 512, 1024, 1024), five of
+which halve the image.
+
+Where those papers sample with running averages of the generator's batch statistics, igan refreshes the statistics
+before sampling (`igan.game.inference.freeze`): they belong to the parameters that are sampled.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from igan.errors import UserError
+from igan.layers.batch_norm import BatchNorm
+from igan.layers.norms import NORMS, MakeNorm, no_norm
+from igan.layers.residual import GLOROT, DownBlock, UpBlock
+from igan.layers.weights import Layer, MakeLayer, WeightLayer
+from igan.models import precision_dtype, require, require_latent_size, require_widths
+from igan.models.functional import as_they_are, critique, filled, gives, network
+from igan.types import Array, Context, Critique, Key, Networks
+
+PLACES = ("generator", "generator_norm", "generator_layer", "discriminator_layer", "discriminator_features")
+POOLINGS = {"sum": jnp.sum, "mean": jnp.mean}
+LARGEST = 128  # Side of an image.
+
+
+class Generator(nn.Module):
+    """Latents [n, latent_size] -> images [n, height, width, channels] in (-1, 1), twice as large after each block."""
+
+    widths: Sequence[int]
+    image_shape: tuple[int, int, int]
+    dtype: Any
+    norm: MakeNorm = BatchNorm
+    layer: MakeLayer = WeightLayer
+
+    @nn.compact
+    def __call__(self, latents: Array, context: Context) -> Array:
+        height, width, channels = self.image_shape
+        shrunk = 2 ** (len(self.widths) - 1)
+        shape = (height // shrunk, width // shrunk, self.widths[0])
+        hidden = self.layer(Layer(math.prod(shape), kernel_init=GLOROT))(latents, context)
+        hidden = hidden.reshape(-1, *shape).astype(self.dtype)
+        for features in self.widths[1:]:
+            hidden = UpBlock(features, self.norm, self.layer, self.dtype)(hidden, context)
+        hidden = jax.nn.relu(self.norm()(hidden, context))
+        last = Layer(channels, kernel=3, padding=1, is_last=True, dtype=self.dtype, kernel_init=GLOROT)
+        return jnp.tanh(self.layer(last)(hidden, context).astype(jnp.float32))
+
+
+class Discriminator(nn.Module):
+    """Images [n, height, width, channels] in [-1, 1] -> Critique; features: the last block's sum or mean over space."""
+
+    widths: Sequence[int]
+    halvings: int
+    pooling: str
+    last_bias: bool
+    classes: int | None
+    dtype: Any
+    norm: MakeNorm
+    layer: MakeLayer = WeightLayer
+    on_features: Callable[..., Callable[[Array], Array]] = as_they_are
+
+    @nn.compact
+    def __call__(self, images: Array, context: Context) -> Critique:
+        hidden = images.astype(self.dtype)
+        for index, width in enumerate(self.widths):
+            # As usual, the layers on the pixels are not normalised.
+            norm = self.norm if index else no_norm
+            block = DownBlock(width, index < self.halvings, index == 0, norm, self.layer, self.dtype)
+            hidden = block(hidden, context)
+        features = POOLINGS[self.pooling](jax.nn.relu(hidden), axis=(1, 2), dtype=jnp.float32)
+        last = Layer(self.classes or 1, is_last=True, bias=self.last_bias, kernel_init=GLOROT)
+        return critique(self.layer(last)(self.on_features()(features), context), features, self.classes)
+
+
+def make(
+    image_shape: tuple[int, int, int],
+    classes: int | None,
+    layers: Mapping[str, Callable[..., Any]],
+    latent_size: int = 128,
+    generator_widths: tuple[int, ...] = (256, 256, 256, 256),
+    discriminator_widths: tuple[int, ...] = (128, 128, 128, 128),
+    discriminator_halvings: int = 2,
+    discriminator_norm: str = "none",
+    pooling: str = "sum",
+    last_bias: bool = False,
+    precision: str = "float32",
+) -> Networks:
+    """Returns residual networks.
+
+    Args:
+      image_shape: height, width, channels; sides up to 128, which can be halved as often as both networks do.
+      classes: K for a discriminator with a logit for each class, None for a single logit.
+      layers: what techniques put into the networks, by place.
+      latent_size: numbers in a latent, drawn from N(0, 1).
+      generator_widths: channels of the dense layer, which is the smallest image, and of each block after it.
+      discriminator_widths: channels of each block.
+      discriminator_halvings: how many of those, from the first one on, make the image half as large.
+      discriminator_norm: in the discriminator's blocks but the first: "none"; "layer", with one scale and shift a
+        channel; "batch".
+      pooling: of the discriminator's last feature maps: "sum" (SNGAN) or "mean" (WGAN-GP).
+      last_bias: whether the discriminator's last layer has a bias (WGAN-GP).
+      precision: "float32", or "bfloat16" for the convolutions; parameters and losses are float32 in any case.
+
+    Raises UserError naming the hyper-parameter that is off, or where the images do not fit.
+    """
+    require_latent_size(latent_size)
+    for field, widths in (("generator_widths", generator_widths), ("discriminator_widths", discriminator_widths)):
+        require_widths(field, widths)
+        require(field, widths, "at least one width", len)
+    blocks = len(discriminator_widths)
+    require(
+        "discriminator_halvings",
+        discriminator_halvings,
+        f"a whole number from 0 to {blocks}, that of discriminator_widths",
+        lambda count: isinstance(count, int) and 0 <= count <= blocks,
+    )
+    require("discriminator_norm", discriminator_norm, " or ".join(NORMS), lambda name: name in NORMS)
+    require("pooling", pooling, " or ".join(POOLINGS), lambda name: name in POOLINGS)
+    dtype = precision_dtype(precision)
+    _require_fitting(image_shape, len(generator_widths) - 1, "generator_widths")
+    _require_fitting(image_shape, discriminator_halvings, "discriminator_halvings")
+
+    def sample_latents(key: Key, count: int) -> Array:
+        return jax.random.normal(key, (count, latent_size))
+
+    generator = Generator(
+        tuple(generator_widths),
+        image_shape,
+        dtype,
+        **filled(layers, norm="generator_norm", layer="generator_layer"),
+    )
+    discriminator = Discriminator(
+        tuple(discriminator_widths),
+        discriminator_halvings,
+        pooling,
+        last_bias,
+        classes,
+        dtype,
+        NORMS[discriminator_norm],
+        **filled(layers, layer="discriminator_layer", on_features="discriminator_features"),
+    )
+    return Networks(
+        generator=network(layers.get("generator", lambda module: module)(generator)),
+        discriminator=network(discriminator),
+        sample_latents=sample_latents,
+        image_range=(-1.0, 1.0),
+        convolutional=True,
+        gives=gives(
+            classes,
+            independent_examples=discriminator_norm != "batch",
+            plain_weights="discriminator_layer" not in layers,
+        ),
+    )
+
+
+def _require_fitting(image_shape: tuple[int, int, int], times: int, field: str) -> None:
+    height, width, _ = image_shape
+    if any(side % 2**times or not 2**times <= side <= LARGEST for side in (height, width)):
+        raise UserError(
+            f"images of {height} x {width} pixels do not fit the networks 'resnet': with these {field} they need"
+            f" multiples of {2**times}, at most {LARGEST}. Set --config.networks.{field}=..., or for an image folder"
+            " --config.data.image_size=32 --config.data.crop=center"
+        )

@@ -1,0 +1,164 @@
+"""What published GANs set of a game: techniques, and both players' steps and optimisers.
+
+Networks, data, batches and the length of a run belong to the experiment: `experiments/gans.py` has those of the papers.
+A recipe is the same at another scale, with points of the plane or digits:
+
+    config = igan.config.default(networks="dcgan")
+    recipes.KNOWN["sngan"](config)
+
+Learning rates are in the order discriminator, generator, as Heusel et al. (2017) print them. An epsilon of 1e-8 beside
+the root of Adam's second moment, which the released codes have, is one of 1e-16 inside the root, where igan adds it.
+None of those codes averages parameters, but for `r3`'s, so the others set `average_rate` to 1: what is sampled and
+scored are the parameters as they are. In igan an update is all steps of the discriminator, then those of the generator;
+the codes of WGAN-GP and SNGAN begin with the generator.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from igan.config import Config
+
+ADAM_EPSILON = 1e-16  # Inside the root.
+
+
+def dcgan(config: Config) -> None:
+    """The non-saturating game with one learning rate, as Heusel et al. (2017), table A2, compare theirs with."""
+    _enable(config, non_saturating={})
+    _adam(config, (1e-4, 1e-4), b1=0.5, b2=0.999)
+
+
+def ttur(config: Config) -> None:
+    """Two time-scales (Heusel et al. 2017, table 1): the generator learns five times as fast, one step each."""
+    dcgan(config)
+    config.generator.learning_rate = 5e-4
+
+
+def lsgan(config: Config) -> None:
+    """Least squares with the labels 0, 1 and 1 (Mao et al. 2017, section 3.2), two steps of the discriminator.
+
+    The original has no numbers for CIFAR-10. Steps and rates are those of StudioGAN's configuration for it.
+    """
+    _enable(config, least_squares={"generated_label": 0.0, "real_label": 1.0, "generator_label": 1.0})
+    _adam(config, (2e-4, 2e-4), b1=0.5, b2=0.999, steps=2)
+
+
+def wgan(config: Config) -> None:
+    """Wasserstein with clipped weights (Arjovsky et al. 2017, algorithm 1), five steps of the critic.
+
+    The released code gives the critic 100 steps in each of the first 25 updates, and in every 500th; here it has five.
+    """
+    _enable(config, wasserstein={"clipping": True, "clip": 0.01})
+    _players(config, (5e-5, 5e-5), steps=5, optimizer="rmsprop", decay=0.99, epsilon=1e-8)
+
+
+def wgan_gp(config: Config) -> None:
+    """Wasserstein with a gradient penalty (Gulrajani et al. 2017), at the rates of its convolutional network."""
+    _enable(config, wasserstein={"clipping": False}, gradient_penalty={"strength": 10.0, "target": 1.0})
+    _adam(config, (1e-4, 1e-4), b1=0.5, b2=0.9, steps=5)
+
+
+def wgan_gp_resnet(config: Config) -> None:
+    """The same with the rates of its residual network, which fall to zero (appendix F)."""
+    wgan_gp(config)
+    _adam(config, (2e-4, 2e-4), b1=0.0, b2=0.9, steps=5, falling=True)
+
+
+def dragan(config: Config) -> None:
+    """The non-saturating game with a penalty around the real images (Kodali et al. 2017 and its released notebook)."""
+    _enable(config, non_saturating={}, dragan={"strength": 10.0, "target": 1.0, "radius": 0.5})
+    _adam(config, (1e-4, 1e-4), b1=0.5, b2=0.9)
+
+
+def sngan(config: Config) -> None:
+    """Spectral norm and hinge (Miyato et al. 2018), with the optimiser that the paper calls setting C."""
+    _enable(config, hinge={}, spectral_norm={})
+    _adam(config, (2e-4, 2e-4), b1=0.5, b2=0.999)
+
+
+def sngan_resnet(config: Config) -> None:
+    """The same with the rates of its released residual network, five steps of the discriminator."""
+    sngan(config)
+    _adam(config, (2e-4, 2e-4), b1=0.0, b2=0.9, steps=5, falling=True)
+
+
+def began(config: Config) -> None:
+    """Boundary equilibrium (Berthelot et al. 2017) with the diversity ratio 0.5.
+
+    The paper halves its rate, 1e-4, whenever the measure of convergence stalls; igan lets it fall linearly instead. The
+    decays of the moments are Adam's usual ones, with which the known implementation in TensorFlow trains.
+    """
+    _enable(config, boundary_equilibrium={})
+    _adam(config, (1e-4, 1e-4), b1=0.9, b2=0.999, falling=True)
+
+
+def unrolled(config: Config) -> None:
+    """The minimax game with a discriminator unrolled by five steps (Metz et al. 2017).
+
+    Rates and decays are those with which PacGAN's code repeats that paper's game on stacked MNIST.
+    """
+    _enable(config, minimax={}, unrolled={"steps": 5})
+    _adam(config, (2e-4, 1e-4), b1=0.5, b2=0.99)
+
+
+def minibatch(config: Config) -> None:
+    """The non-saturating game with minibatch discrimination (Salimans et al. 2016, section 3.2), at DCGAN's rates."""
+    _enable(config, non_saturating={}, minibatch_discrimination={})
+    _adam(config, (2e-4, 2e-4), b1=0.5, b2=0.999)
+
+
+def r3(config: Config) -> None:
+    """Relativistic pairing with R1 and R2 (Huang et al. 2024), gamma 0.05, which is where its schedule begins.
+
+    The paper's rates and gamma fall, and the decay of Adam's second moment rises from 0.9 to 0.99; here they stay at
+    2e-4, 0.05 and 0.99. The average of the parameters has a half-life of five million images.
+    """
+    _enable(config, relativistic={"comparison": "pairing", "loss": "softplus"}, r1={"gamma": 0.05}, r2={"gamma": 0.05})
+    _adam(config, (2e-4, 2e-4), b1=0.0, b2=0.99)
+    config.average_rate = 1 - 0.5 ** (config.batch_size / 5e6)
+
+
+KNOWN: dict[str, Callable[[Config], None]] = {
+    "dcgan": dcgan,
+    "lsgan": lsgan,
+    "wgan": wgan,
+    "wgan_gp": wgan_gp,
+    "wgan_gp_resnet": wgan_gp_resnet,
+    "dragan": dragan,
+    "sngan": sngan,
+    "sngan_resnet": sngan_resnet,
+    "ttur": ttur,
+    "began": began,
+    "unrolled": unrolled,
+    "minibatch": minibatch,
+    "r3": r3,
+}
+
+
+def epochs(updates: int, batch_size: int, steps: int, images: int) -> int:
+    """Returns how many epochs come nearest to a number of updates; papers count these.
+
+    An epoch is a pass of the discriminator, so with several steps an update it has fewer updates.
+
+    >>> epochs(100_000, batch_size=64, steps=5, images=50_000)  # 156 updates each.
+    641
+    """
+    return max(1, round(updates / max(1, images // (batch_size * steps))))
+
+
+def _enable(config: Config, **techniques: dict[str, Any]) -> None:
+    for name, settings in techniques.items():
+        config.techniques[name].update(enabled=True, **settings)
+
+
+def _adam(
+    config: Config, rates: tuple[float, float], b1: float, b2: float, steps: int = 1, falling: bool = False
+) -> None:
+    _players(config, rates, steps, falling, optimizer="adam", b1=b1, b2=b2, epsilon=ADAM_EPSILON)
+
+
+def _players(config: Config, rates: tuple[float, float], steps: int, falling: bool = False, **optimizer: Any) -> None:
+    """Sets both players' optimisers, and the discriminator's steps; rates that fall do so from the first update on."""
+    for player, rate in zip((config.discriminator, config.generator), rates, strict=True):
+        player.update(optimizer | {"learning_rate": rate, "constant_share": 0.0 if falling else 1.0})
+    config.discriminator.steps = steps
+    config.average_rate = 1.0
