@@ -28,8 +28,9 @@ from igan.randomness import stream
 from igan.techniques.diff_augment import IMAGE_RANGE, check_policy, cut_out, draw_centres
 from igan.types import Array, Examples, Key, Metrics, View
 
-# Objectives that compare logits with each other: any number may be added to all of them, so their sign says nothing.
-COMPARING = ("boundary_equilibrium", "relativistic", "wasserstein")
+# Objectives whose discriminator is not undecided at zero: anything may be added to the logits of those that compare
+# them, those of least squares are labels from 0 to 1, and a reconstruction's error has one sign only.
+SIGNLESS = ("boundary_equilibrium", "least_squares", "relativistic", "wasserstein")
 
 
 class Memory(NamedTuple):
@@ -103,10 +104,10 @@ def make(
 
     def conflict(techniques: Mapping[str, Technique]) -> str | None:
         for name, each in techniques.items():
-            if name in COMPARING and each.discriminator_loss is not None:
+            if name in SIGNLESS and each.discriminator_loss is not None:
                 return (
-                    f"the sign of a logit says nothing with {name}, which compares logits with each other: use"
-                    " another objective of the discriminator, say non_saturating, or diff_augment instead"
+                    f"the sign of a logit says nothing with {name}, whose zero is not where the discriminator is"
+                    " undecided: use another objective, say non_saturating, or diff_augment"
                 )
         return None
 

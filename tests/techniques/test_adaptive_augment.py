@@ -223,8 +223,8 @@ def test_images_of_two_channels_are_refused():
         adaptive_augment.make().init(jax.random.key(0), Examples(jnp.zeros((2, 4, 4, 2))))
 
 
-def test_an_objective_that_only_compares_is_refused(small):
-    """Its logits may all be shifted by one number, so that their signs say nothing about overfitting."""
+def test_an_objective_whose_logits_have_no_sign_is_refused(small):
+    """All logits of wasserstein may be shifted by one number, so that their signs say nothing about overfitting."""
     small.techniques.adaptive_augment.enabled = True
     validate(small)
     comparing = Technique(discriminator_loss=lambda state, view: (jnp.zeros(()), {}))
