@@ -139,42 +139,44 @@ def prepare(names: Sequence[str], family: str) -> Prepared:
     return Prepared(game, Batches((batch,), (batch,)), state)
 
 
-def trace(names: Sequence[str], family: str) -> None:
+def trace(prepared: Prepared) -> None:
     """Two updates: the second one has no other program than the first, if that keeps the form of the state."""
-    game, batches, state = prepare(names, family)
+    game, batches, state = prepared
     after, metrics = jax.eval_shape(lambda state: step.update(game, state, batches), state)
     forms = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), each) for each in (state, after)]
-    assert forms[0] == forms[1], names
+    assert forms[0] == forms[1]
     assert {name[0] for name in metrics} == {"d", "g"}
-    assert all((each.shape, each.dtype) == ((), jnp.float32) for each in metrics.values()), names
+    assert all((each.shape, each.dtype) == ((), jnp.float32) for each in metrics.values())
 
 
-def play(names: Sequence[str], family: str) -> None:
+def play(prepared: Prepared) -> None:
     """Two updates that are made."""
-    game, batches, _ = prepare(names, family)
+    game, batches, _ = prepared
     state = before = jax.jit(lambda key: step.initialize(game, key, batches.discriminator[0].real))(jax.random.key(0))
     update = jax.jit(lambda state: step.update(game, state, batches))
     for _ in range(2):
         state, metrics = update(state)
         for leaf in jax.tree.leaves((metrics, state.generator, state.discriminator, state.techniques)):
-            assert np.all(np.isfinite(leaf)), f"{names}: {metrics}"
+            assert np.all(np.isfinite(leaf)), metrics
     assert update._cache_size() == 1
     for player in ("generator", "discriminator"):
         leaves = [jax.tree.leaves(getattr(each, player).params) for each in (before, state)]
-        assert any(np.any(one != other) for one, other in zip(*leaves, strict=True)), (
-            f"{names}: the {player} stands still"
-        )
+        assert any(np.any(one != other) for one, other in zip(*leaves, strict=True)), f"the {player} stands still"
 
 
-def refusal(names: Sequence[str], family: str, go: Callable[[Sequence[str], str], None]) -> str | None:
+def refusal(names: Sequence[str], family: str, go: Callable[[Prepared], None]) -> str | None:
     """Returns why these techniques are refused, with a reason and what to do, or None where they play."""
     try:
-        go(names, family)
+        prepared = prepare(names, family)
     except UserError as refused:
         said = str(refused)
         assert "\n" not in said and ("--config." in said or "choose" in said), said
         assert any(name in said for name in names), f"{names}: {said}"
         return said
+    try:
+        go(prepared)
+    except Exception as error:
+        raise AssertionError(f"{' and '.join(names)} are not refused, and fail on '{family}'") from error
     return None
 
 
