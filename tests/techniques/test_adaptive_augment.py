@@ -171,7 +171,8 @@ def test_slopes_go_through_it_and_can_be_taken_twice():
 
 
 def test_a_run_moves_p_in_each_replica_and_goes_on_with_it(tmp_path):
-    technique = adaptive_augment.make(interval=2, ramp_images=100.0, initial=0.5, target=0.01)
+    settings = {"interval": 2, "ramp_images": 100.0, "initial": 0.5, "target": 0.01}
+    technique = adaptive_augment.make(policy=("cutout",), **settings)
 
     def check(played: Any) -> None:
         found = np.stack([np.asarray(each.techniques["adaptive_augment"].probability) for each in played.states])
