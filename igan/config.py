@@ -5,7 +5,7 @@ hyper-parameters of techniques and network families are declared where they are 
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -246,6 +246,24 @@ def _validate_techniques(config: Config) -> None:
         if reason := each.conflict(techniques):
             raise UserError(f"{name}: {reason}, or set --config.techniques.{name}.enabled=False")
     technique.layers(techniques)
+    _validate_packs(config, techniques)
+
+
+def _validate_packs(config: Config, techniques: Mapping[str, technique.Technique]) -> None:
+    """Raises UserError unless every batch can be made inputs of as many images as techniques say."""
+    count = technique.images_per_input(techniques)
+    parts = f" in each of {config.accumulate} parts" if config.accumulate > 1 else ""
+    for field, size, multiple in (
+        ("batch_size", config.batch_size, count * config.accumulate),
+        ("generator.batch_size", config.generator.batch_size, count * config.accumulate),
+        ("initial_images", min(config.initial_images, count), count),  # What is left over of more is left out.
+    ):
+        if size % multiple:
+            names = " and ".join(name for name, each in techniques.items() if each.images_per_input > 1)
+            raise UserError(
+                f"config.{field} is {size}, and {names} makes one input of {count} images{parts}:"
+                f" set --config.{field}={-(-size // multiple) * multiple}, a multiple of {multiple}"
+            )
 
 
 def _at_least(config: Config, least: int, field: str) -> None:

@@ -117,7 +117,11 @@ class Critique(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A group of images, what the discriminator was shown of them, and what it says: `Examples` and `Critique`."""
+    """A group of images, what the discriminator was shown of them, and what it says: `Examples` and `Critique`.
+
+    Where a technique makes one input of m neighbouring images (`Technique.images_per_input`), there are n / m inputs,
+    and as many logits, features and so on; `images.reshape(len(logits), -1)` are the pixels of each input.
+    """
 
     images: Array
     labels: Array | None

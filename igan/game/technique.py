@@ -7,6 +7,7 @@ defaults. Adding a technique is adding a file.
 
 import importlib
 import inspect
+import math
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import optax
 
 import igan.techniques
 from igan.errors import UserError, did_you_mean
-from igan.types import Array, Examples, Key, Metrics, Networks, Params, Player, Targets, Turn, View
+from igan.types import Array, Examples, Key, Metrics, Networks, Params, Player, Range, Targets, Turn, View
 
 State = Any
 Loss = Callable[[State, View], tuple[Array, Metrics]]
@@ -23,6 +24,7 @@ OptimizerWrapper = Callable[[optax.GradientTransformation], optax.GradientTransf
 
 # What a technique may need, in words, and how to have it: of the data,
 NEEDS = {
+    "images": "data that are images",
     "labeled": "images with labels",
     "labels": "the label of every image: set --config.labels_per_class=0",
     # of the networks, which say what they give (`Networks.gives`), or of a technique that changes them.
@@ -57,6 +59,9 @@ class Technique(NamedTuple):
     generator_loss: Loss | None = None
     # (state, key, images) -> what the discriminator is shown of real, labelled and generated images.
     discriminator_input: Callable[[State, Key, Array], Array] | None = None
+    input_range: Range | None = None  # Of the images that it is written for; None: as the networks have them.
+    # How many images it makes one input of, which is done last, of neighbours. They divide every batch, or are refused.
+    images_per_input: int = 1
     discriminator_optimizer: OptimizerWrapper | None = None
     generator_optimizer: OptimizerWrapper | None = None
     # (discriminator, objective, its optimiser) -> parameters that the generator plays against (unrolled GANs).
@@ -139,6 +144,15 @@ def layers(techniques: Mapping[str, Technique]) -> dict[str, Callable[..., Any]]
                 )
             placed[place], owners[place] = layer, name
     return placed
+
+
+def images_per_input(techniques: Mapping[str, Technique]) -> int:
+    """Returns how many images the techniques make one input of.
+
+    >>> images_per_input({"packing": Technique(images_per_input=3), "other": Technique()})
+    3
+    """
+    return math.prod(each.images_per_input for each in techniques.values())
 
 
 def targets(techniques: Mapping[str, Technique]) -> Targets:

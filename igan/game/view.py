@@ -18,6 +18,7 @@ from igan.types import (
     GameState,
     Key,
     Networks,
+    Range,
     Seen,
     Turn,
     Variables,
@@ -114,11 +115,22 @@ def _critiques(
 
 
 def show(game: Game, memories: Mapping[str, Any], key: Key, images: Array) -> Array:
-    """Returns images as the techniques let the discriminator see them."""
-    for name, technique in game.techniques.items():
+    """Returns images as the techniques let the discriminator see them, packed into one input at last, if at all."""
+    usual = game.networks.image_range
+    for name, technique in sorted(game.techniques.items(), key=lambda each: each[1].images_per_input > 1):
         if technique.discriminator_input is not None:
-            images = technique.discriminator_input(memories[name], stream(key, name), images)
+            own = technique.input_range or usual
+            images = technique.discriminator_input(
+                memories[name], stream(key, name), _between_ranges(images, usual, own)
+            )
+            images = _between_ranges(images, own, usual)
     return images
+
+
+def _between_ranges(images: Array, before: Range, after: Range) -> Array:
+    if before == after:
+        return images
+    return after[0] + (images - before[0]) * ((after[1] - after[0]) / (before[1] - before[0]))
 
 
 def context(

@@ -1,7 +1,7 @@
 """From a config to everything a run needs: data, networks, the game, and the engine that plays it."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -51,17 +51,9 @@ def build(config: Config, fit: bool = False) -> Experiment:
             f"the data of {dataset.name} are not those that this run began with ({dataset.origin}): restore them, or"
             " choose another --workdir"
         )
-    techniques = technique.load(config.techniques)
-    needs = _needs(config, techniques, dataset)
-    all_labeled = "labels" in needs or ("labeled" in needs and config.labels_per_class == 0)
-    labeled = _draw_labels(config, resident.labels) if "labeled" in needs and not all_labeled else None
-    networks = _networks(config, techniques, needs, dataset)
-    if networks.joint and labeled is not None:
-        raise UserError(
-            f"the networks '{config.networks.name}' see real and generated images in one batch, with the labels of the"
-            " real ones: set --config.labels_per_class=0 for all labels, or choose other networks"
-        )
-    plan = _plan(config, networks, min(config.initial_images, size), all_labeled)
+    techniques, networks, labels_seen = compose(config, dataset)
+    labeled = _draw_labels(config, resident.labels) if labels_seen == "some" else None
+    plan = _plan(config, techniques, networks, size, labels_seen == "all")
     devices = devices[: engine.most_devices(plan, len(devices))] if fit else devices
     mesh = engine.make_mesh(plan, devices)
     updates_per_epoch, total_updates = _schedule(config, plan, dataset.name, size)
@@ -87,6 +79,30 @@ def build(config: Config, fit: bool = False) -> Experiment:
         total_updates=total_updates,
         updates_per_chunk=min(total_updates, chunk),
     )
+
+
+def compose(
+    config: Config, dataset: data.Dataset | data.Stream
+) -> tuple[dict[str, Technique], Networks, Literal["all", "some", "none"]]:
+    """Returns the techniques and the networks of a valid config, which fit each other and the data.
+
+    And how many of the training images come with their labels.
+
+    Raises UserError, naming what does not go together.
+    """
+    techniques = technique.load(config.techniques)
+    needs = _needs(config, techniques, dataset)
+    networks = _networks(config, techniques, needs, dataset)
+    if "labels" in needs or ("labeled" in needs and config.labels_per_class == 0):
+        return techniques, networks, "all"
+    if "labeled" not in needs:
+        return techniques, networks, "none"
+    if networks.joint:
+        raise UserError(
+            f"the networks '{config.networks.name}' see real and generated images in one batch, with the labels of the"
+            " real ones: set --config.labels_per_class=0 for all labels, or choose other networks"
+        )
+    return techniques, networks, "some"
 
 
 def reopen(config: Config) -> Experiment:
@@ -115,6 +131,11 @@ def _load(config: Config) -> tuple[data.Dataset | data.Stream, Resident, int]:
 def _needs(config: Config, techniques: Mapping[str, Technique], dataset: data.Dataset | data.Stream) -> dict[str, str]:
     """Returns what the techniques need, and which of them needs it. What they need of the data is there."""
     needs = {need: name for name, each in techniques.items() for need in each.needs}
+    if "images" in needs and dataset.space.kind != "images":
+        raise UserError(
+            f"{needs['images']} needs {technique.NEEDS['images']}, and those of {dataset.name} are"
+            f" {dataset.space.kind}: set --config.techniques.{needs['images']}.enabled=False"
+        )
     for need in ("class_logits", "labels", "labeled"):
         if need in needs and dataset.classes < 2:
             raise UserError(
@@ -142,7 +163,7 @@ def _networks(
     """Returns the networks, which give the techniques what they need."""
     classes = dataset.classes if "class_logits" in needs else None
     networks = models.load(config.networks, dataset.space, classes, technique.layers(techniques))
-    given = networks.gives.union({"labels", "labeled"}, *(each.gives for each in techniques.values()))
+    given = networks.gives.union({"images", "labels", "labeled"}, *(each.gives for each in techniques.values()))
     for need, name in needs.items():
         if need not in given:
             raise UserError(
@@ -152,10 +173,21 @@ def _networks(
     return networks._replace(classes=dataset.classes if "labels" in needs else 0)
 
 
-def _plan(config: Config, networks: Networks, initial_images: int, all_labeled: bool) -> Plan:
+def _plan(
+    config: Config, techniques: Mapping[str, Technique], networks: Networks, size: int, all_labeled: bool
+) -> Plan:
     steps = config.discriminator.steps, config.generator.steps
     batch_sizes = config.batch_size, config.generator.batch_size or config.batch_size
     stages = engine.complete_stages(networks.stages, batch_sizes, steps)
+    together = technique.images_per_input(techniques)
+    for stage in stages:
+        for batch_size in stage.batch_sizes:
+            if batch_size % (together * config.accumulate):
+                raise UserError(
+                    f"the networks '{config.networks.name}' have batches of {batch_size} images in their stage"
+                    f" {stage.index + 1}, and techniques want multiples of {together * config.accumulate}"
+                )
+    initial_images = min(config.initial_images, size) // together * together
     return Plan(config.replicas, *steps, initial_images, stages, all_labeled, config.accumulate)
 
 

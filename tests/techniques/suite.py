@@ -101,7 +101,11 @@ def initial_players(with_layers: tuple[str, ...], family: str) -> GameState:
 
 def start(game: Game, family: str = "fully_connected") -> GameState:
     """What `step.initialize` returns, but faster."""
-    changing = [name for name, each in game.techniques.items() if each.layers or "labels" in each.needs]
+    changing = [
+        name
+        for name, each in game.techniques.items()
+        if each.layers or "labels" in each.needs or each.images_per_input > 1
+    ]
     state = initial_players(tuple(changing), family)
     players = {
         "generator": state.generator._replace(opt_state=game.generator_optimizer.init(state.generator.params)),
@@ -123,7 +127,7 @@ def go_together(names: list[str], family: str = "fully_connected") -> bool:
         networks = models.load({"name": family, **NARROW.get(family, {})}, space.images(IMAGE_SHAPE), CLASSES, layers)
     except UserError:
         return False
-    gives = networks.gives.union({"labels", "labeled"}, *(each.gives for each in techniques.values()))
+    gives = networks.gives.union({"images", "labels", "labeled"}, *(each.gives for each in techniques.values()))
     return (
         sum(each.objective for each in techniques.values()) <= 1
         and needs <= gives
