@@ -30,11 +30,14 @@ NARROW = {
         "input_noise": 0.0,
     }
 }
-# Settings for a batch of six images, the defaults are for a hundred; and for networks that normalise their weights.
+# Settings for a batch of six images, the defaults are for a hundred; for networks that normalise their weights; and for
+# lazy penalties.
 SMALL = {
     "virtual_batch_norm": {"reference_size": 4},
     "minibatch_discrimination": {"kernels": 3, "dimensions": 2},
     "wasserstein": {"clipping": False},
+    "r1": {"interval": 2},
+    "r2": {"interval": 2},
 }
 
 

@@ -1,0 +1,20 @@
+"""R2 (Mescheder et al. 2018, equation 10): the discriminator is flat at the generated images.
+
+(gamma / 2) E |dD(x)/dx|^2 over generated images x, which are held constant: `r1` at the other end of the game. Huang
+et al. (2025) find that with their relativistic objective it takes both.
+"""
+
+from igan.game.technique import Technique
+from igan.techniques.r1 import zero_centred
+
+
+def make(gamma: float = 10.0, interval: int = 1) -> Technique:
+    """Returns the penalty of the discriminator's slopes at generated images.
+
+    Args:
+      gamma: twice the strength, at least 0.
+      interval: k, for every k-th step of the discriminator, at k times the strength; see `igan.techniques.r1`.
+
+    Raises UserError naming the hyper-parameter that is off.
+    """
+    return zero_centred("r2", gamma, interval, lambda view: view.fake)
