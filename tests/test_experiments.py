@@ -23,6 +23,7 @@ VARIANTS = [
     *(("cifar10", variant) for variant in ("", "feature_matching", "minibatch_discrimination", *ABLATION)),
     *(("svhn", variant) for variant in ("", "feature_matching", "minibatch_discrimination")),
     ("imagenet", ""),
+    *(("mixture", variant) for variant in ("", "grid", "spiral", "unrolled_ring", "pacgan_ring", "pacgan_grid")),
 ]
 
 
