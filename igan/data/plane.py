@@ -63,7 +63,7 @@ def _blurred(counts: np.ndarray, passes: int = 2, reach: int = 1) -> np.ndarray:
     """Returns sums over neighbourhoods of a few pixels."""
     for _ in range(passes):
         for axis in (0, 1):
-            counts = sum(np.roll(counts, shift, axis) for shift in range(-reach, reach + 1))
+            counts = np.sum([np.roll(counts, shift, axis) for shift in range(-reach, reach + 1)], axis=0)
     return counts
 
 
