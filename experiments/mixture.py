@@ -21,10 +21,10 @@ from typing import Any
 
 from igan.config import Config, check_variant, default
 from igan.game import technique
+from igan.reporting.mixtures import left_out
 
 SHAPES = ("ring", "grid")
 UPDATES_IN_EPOCHS = 3  # Of 100,000 points in batches of 64: 4,686 updates.
-NOT_OF_POINTS = {"images": "it is for images", "reconstruction": "it needs a discriminator that is an autoencoder"}
 # Fields that go with a technique here, beside its own defaults.
 ALSO: dict[str, dict[str, Any]] = {
     "feature_matching": {"techniques.non_saturating.generator_weight": 0.0},
@@ -37,12 +37,6 @@ ALSO: dict[str, dict[str, Any]] = {
     },
     "virtual_batch_norm": {"techniques.virtual_batch_norm.reference_size": 64},
 }
-
-
-def left_out() -> dict[str, str]:
-    """Returns the techniques that points cannot be played with, and why."""
-    needs = {name: technique.load({name: {"enabled": True}})[name].needs for name in technique.known()}
-    return {name: NOT_OF_POINTS[need] for name, each in needs.items() for need in sorted(each & NOT_OF_POINTS.keys())}
 
 
 PLAYED = tuple(name for name in technique.known() if name not in left_out())
