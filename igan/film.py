@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"--output={output} is neither a .gif nor a .png file")
     if output.suffix == ".gif" and len(runs) > 1:
         raise UserError(f"a film is of one run, here are {len(runs)}: give --output=FILE.png to have them side by side")
-    for name, least in (("seconds", 0.1), ("columns", 2), ("side", 16)):
+    for name, least in (("seconds", 0.1), ("columns", 1), ("side", 16)):
         if not least <= getattr(options, name) <= 10_000:
             raise UserError(f"--{name}={getattr(options, name)}: expected a number from {least} to 10,000")
     labels = options.labels.split(",") if options.labels else [each.name for each in runs]
@@ -89,7 +89,7 @@ def strip(rows: dict[str, dict[int, Path]], columns: int, side: int) -> Image.Im
 
     Args:
       rows: by the name of a run, its pictures by the update that they show. The columns are the updates that all have.
-      columns: at most so many, the first and the last among them.
+      columns: at most so many, the first and the last among them; 1: the last.
       side: pixels along the longer side of each picture.
 
     Raises UserError where the runs have no update in common.
@@ -122,11 +122,13 @@ def strip(rows: dict[str, dict[int, Path]], columns: int, side: int) -> Image.Im
 
 
 def _spread(values: Sequence[int], count: int) -> list[int]:
-    """Returns at most so many of some values, evenly spread, with the first and the last.
+    """Returns at most so many of some values, evenly spread, with the first and the last; the last one alone.
 
-    >>> _spread([0, 1, 2, 3, 4, 5, 6], 3)
-    [0, 3, 6]
+    >>> _spread([0, 1, 2, 3, 4, 5, 6], 3), _spread([0, 1, 2], 1)
+    ([0, 3, 6], [2])
     """
+    if count == 1:
+        return [values[-1]]
     if len(values) <= count:
         return list(values)
     return [values[round(place * (len(values) - 1) / (count - 1))] for place in range(count)]
@@ -143,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the work directory of a run; several for a .png")
     parser.add_argument("--output", help="a .gif or .png file; default: film.gif in the work directory")
     parser.add_argument("--seconds", type=float, default=8.0, help="how long a film takes; default: 8")
-    parser.add_argument("--columns", type=int, default=6, help="pictures in a row; default: 6")
+    parser.add_argument("--columns", type=int, default=6, help="pictures in a row, 1: the last; default: 6")
     parser.add_argument("--side", type=int, default=200, help="pixels of a picture in a row; default: 200")
     parser.add_argument("--labels", help="comma-separated names of the rows; default: those of the directories")
     return parser

@@ -48,6 +48,12 @@ def test_side_by_side_rows_are_runs_and_columns_updates_that_all_have(runs, tmp_
     assert np.nonzero(above)[0].max() < np.nonzero(below)[0].min()
 
 
+def test_the_last_picture_alone(runs, tmp_path):
+    assert film.main([*runs, f"--output={tmp_path / 'last.png'}", "--columns=1", "--side=40"]) == 0
+    colors = {tuple(color) for color in np.asarray(Image.open(tmp_path / "last.png")).reshape(-1, 3)}
+    assert {color for color in colors if color[2] == 0} == {(50, 100, 0), (50, 200, 0)}
+
+
 def test_what_makes_no_film_is_refused(runs, tmp_path, capsys):
     for arguments, said in (
         (runs, "a film is of one run, here are 2: give --output=FILE.png"),
@@ -55,7 +61,7 @@ def test_what_makes_no_film_is_refused(runs, tmp_path, capsys):
         ([str(tmp_path)], "there are no pictures in"),
         ([*runs, "--output=x.png", "--labels=a"], "--labels=a are 1, and there are 2 runs"),
         ([runs[0], "--seconds=nan"], "--seconds=nan: expected a number from 0.1"),
-        ([runs[0], "--columns=1"], "--columns=1: expected a number from 2"),
+        ([runs[0], "--columns=0"], "--columns=0: expected a number from 1"),
     ):
         assert film.main(arguments) == 2
         error = capsys.readouterr().err
