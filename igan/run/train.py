@@ -12,7 +12,7 @@ import jax
 
 from igan import hosts
 from igan.config import Config, plain
-from igan.data import Stream
+from igan.data import Stream, points
 from igan.errors import RunError, one_line
 from igan.game.engine import Feed
 from igan.reporting.log import RunLog
@@ -94,6 +94,8 @@ def source_of(name: str) -> str:
     """Returns the `config.data.source` that a data set of this name came from."""
     if name == "mnist5k":
         return "embedded"
+    if points.is_name(name):
+        return "points"
     return "folder" if name.startswith("folder:") else "tfds"
 
 

@@ -52,6 +52,17 @@ def test_the_grid_is_the_product_in_the_order_of_the_flags(folder):
     ]
 
 
+def test_all_variants_are_those_that_the_experiment_lists(folder):
+    (folder / "game.py").write_text("VARIANTS = ('ring-minimax', 'grid-minimax')")
+    assert names("--variants=all") == ["variant=ring-minimax", "variant=grid-minimax"]
+    (folder / "game.py").write_text("")
+    with pytest.raises(UserError, match=r"game\.py lists no VARIANTS that --variants=all could mean"):
+        names("--variants=all")
+    (folder / "game.py").write_text("1 / 0")
+    with pytest.raises(UserError, match=r"cannot load the experiment game\.py: ZeroDivisionError"):
+        names("--variants=all")
+
+
 def test_a_member_is_a_command(folder):
     member = members("--variants=-ls,-l", "--config.layers=(5,5)", "--seeds=7", "--compilation_cache=a,b")[0]
     assert member.command() == [

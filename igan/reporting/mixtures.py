@@ -1,0 +1,126 @@
+"""The table of mixtures of Gaussians: what each technique has found of them, beside what papers have printed."""
+
+import statistics
+from collections.abc import Sequence
+
+from igan.game import technique
+from igan.reporting.ablation import direction, format_score, several_protocols
+from igan.reporting.pooling import Group, mean_and_std
+from igan.reporting.tables import NONE, UNFINISHED, Table
+
+SCORES = {"modes": "modes ↑", "high_quality": "high quality % ↑", "reverse_kl": "reverse KL ↓"}
+# Lin et al. (2018), Table 1, ± over 10 trials: modes; high quality in per cent; reverse KL.
+PACGAN = {
+    "ring": {
+        "GAN": "6.3 ± .5; 98.2 ± .2; .45 ± .09",
+        "ALI": "6.6 ± .3; 97.6 ± .4; .36 ± .04",
+        "PacGAN2": "7.9 ± .1; 95.6 ± 2.0; .07 ± .03",
+        "PacGAN3": "7.8 ± .1; 97.7 ± .3; .10 ± .02",
+        "PacGAN4": "7.8 ± .1; 95.9 ± 1.4; .07 ± .02",
+    },
+    "grid": {
+        "GAN": "17.3 ± .8; 94.8 ± .7; .70 ± .07",
+        "ALI": "24.1 ± .4; 95.7 ± .6; .14 ± .03",
+        "PacGAN2": "23.8 ± .7; 91.3 ± .8; .13 ± .04",
+        "PacGAN3": "24.6 ± .4; 94.2 ± .4; .06 ± .02",
+        "PacGAN4": "24.8 ± .2; 93.6 ± .6; .04 ± .01",
+    },
+}
+# Srivastava et al. (2017), Table 1, means of 5 trials: modes; high quality in per cent.
+VEEGAN = {
+    "ring": {"GAN": "1; 99.3", "ALI": "2.8; 0.13", "unrolled GAN": "7.6; 35.6", "VEEGAN": "8; 52.9"},
+    "grid": {"GAN": "3.3; 0.5", "ALI": "15.8; 1.6", "unrolled GAN": "23.6; 16", "VEEGAN": "24.6; 40"},
+}
+METHODS = {"non_saturating": "GAN", "pacgan": "GAN", "unrolled": "unrolled GAN", "packing": "PacGAN2"}
+NEVER_OF_POINTS = {"images": "it is for images", "reconstruction": "it needs a discriminator that is an autoencoder"}
+MANY = 5  # Groups of a table that looks as if every technique were to be in it.
+
+
+def mixture_table(dataset: str, groups: Sequence[Group]) -> Table | None:
+    """Returns a row for each group and for each published method; None unless the modes of a mixture were counted.
+
+    None as well where one score was measured by several protocols, which need a column each.
+    """
+    groups = [group for group in groups if any("modes" in run.scores for run in group.runs)]
+    if not groups or several_protocols(groups):
+        return None
+    shape = dataset.partition(":")[0]
+    columns = [
+        (name, title, protocol)
+        for name, title in SCORES.items()
+        for protocol in sorted(
+            {run.scores[name].protocol for each in groups for run in each.runs if name in run.scores}
+        )
+    ]
+    published = [results.get(shape, {}) for results in (PACGAN, VEEGAN)]
+    rows, means, shown = [], [], set()
+    for group in groups:
+        name = (group.name or "default").removeprefix(f"{shape}-")
+        method = METHODS.get(name.removesuffix(f"_{shape}"), "")
+        shown.add(method)
+        cells = [_cell(group, score, protocol) for score, _, protocol in columns]
+        quoted = [results.get(method, NONE) for results in published]
+        title = name + ("" if group.finished else UNFINISHED)
+        rows.append((title, str(group.replicas), *(text for text, _ in cells), _speed(group), *quoted))
+        means.append([mean for _, mean in cells])
+    best = _best([score for score, _, _ in columns], means)
+    rest = [method for method in dict.fromkeys(name for each in published for name in each) if method not in shown]
+    quoted_rows = frozenset(range(len(rows), len(rows) + len(rest)))
+    for method in rest:
+        empty = [NONE] * (len(columns) + 2)
+        rows.append((method, *empty, *(results.get(method, NONE) for results in published)))
+    header = ("technique", "n", *(title for _, title, _ in columns), "updates/s", "PacGAN's paper", "VEEGAN's paper")
+    notes = _notes(columns, groups)
+    return Table("What was found of the mixture", header, tuple(rows), tuple(notes), quoted_rows, best)
+
+
+def _cell(group: Group, name: str, protocol: str) -> tuple[str, float | None]:
+    values = [value for score in group.scores(name, protocol) for value in score.values]
+    if not values:
+        return NONE, None
+    mean, std = mean_and_std(values)
+    return format_score(mean, std), mean
+
+
+def _speed(group: Group) -> str:
+    speeds = [run.steps / run.seconds for run in group.runs if run.seconds]
+    return f"{statistics.fmean(speeds):,.3g}" if speeds else NONE
+
+
+def _best(scores: Sequence[str], means: Sequence[Sequence[float | None]]) -> frozenset[tuple[int, int]]:
+    best = set()
+    for place, name in enumerate(scores):
+        values = [(value, number) for number, row in enumerate(means) if (value := row[place]) is not None]
+        if len(values) > 1:
+            value = (max if direction(name) == "↑" else min)(value for value, _ in values)
+            best |= {(number, 2 + place) for each, number in values if each == value}
+    return frozenset(best)
+
+
+def _notes(columns: Sequence[tuple[str, str, str]], groups: Sequence[Group]) -> list[str]:
+    notes = [
+        "n counts replicas over all seeds. ± is the sample standard deviation (n - 1) over them. updates/s: of a run's"
+        " replicas together in one program, its start, compilation and scores included. Bold: the best mean, which may"
+        " be no real difference where the spreads overlap. Of a perfect generator's samples 98.9 per cent are of high"
+        " quality."
+    ]
+    notes += [f"{title}: {protocol}" for _, title, protocol in columns]
+    notes.append(
+        "The papers' columns: modes; high quality in per cent; reverse KL. Their networks and schedules are others, and"
+        " their own rows of a plain GAN differ hugely for nominally the same task: compare within a column."
+    )
+    if len(groups) > MANY and (reasons := left_out()):
+        notes.append(f"Not played: {'; '.join(f'{name}, {reason}' for name, reason in reasons.items())}.")
+    return notes
+
+
+def left_out() -> dict[str, str]:
+    """Returns the techniques that points cannot be played with, and why.
+
+    >>> "minimax" in left_out()
+    False
+    """
+    needs = {name: technique.load({name: {"enabled": True}})[name].needs for name in technique.known()}
+    return {
+        name: NEVER_OF_POINTS[need] for name, each in needs.items() for need in sorted(each & NEVER_OF_POINTS.keys())
+    }

@@ -1,0 +1,99 @@
+"""Films of sample pictures, pictures side by side, and level lines of discriminators."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from igan import film, landscape
+from igan.config import plain
+from igan.game import technique
+from igan.run import experiment, train, workdir
+from tests.run.test_mixture import tiny
+
+pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two directories with pictures of a shade that tells the update: 0, 10, ..., 50, and one more of the second."""
+    for name, steps in (("one", range(0, 60, 10)), ("two", range(0, 70, 10))):
+        (tmp_path / name / "samples").mkdir(parents=True)
+        for step in steps:
+            picture = Image.new("RGB", (40, 20), (step, 100 if name == "one" else 200, 0))
+            picture.save(tmp_path / name / f"samples/step_{step:08d}.png")
+    return [str(tmp_path / "one"), str(tmp_path / "two")]
+
+
+def test_a_film_has_a_frame_for_each_picture(runs, tmp_path):
+    assert film.main([runs[0], "--seconds=0.6"]) == 0
+    with Image.open(tmp_path / "one/film.gif") as found:
+        assert getattr(found, "n_frames", 1) == 6
+        shades = []
+        for frame in range(6):
+            found.seek(frame)
+            shades.append(found.convert("RGB").getpixel((5, 5))[0])
+    np.testing.assert_allclose(shades, range(0, 60, 10), atol=3)
+
+
+def test_side_by_side_rows_are_runs_and_columns_updates_that_all_have(runs, tmp_path):
+    output = tmp_path / "strip.png"
+    assert film.main([*runs, f"--output={output}", "--columns=3", "--side=40", "--labels=K = 0,K = 5"]) == 0
+    sheet = np.asarray(Image.open(output)).astype(int)
+    found = {tuple(color) for color in sheet.reshape(-1, 3) if color[2] == 0}
+    # The first, the last that both have, and one between them.
+    assert {color[0] for color in found} in ({0, 20, 50}, {0, 30, 50}) and {color[1] for color in found} == {100, 200}
+    first, last = ((sheet == (step, 100, 0)).all(axis=2) for step in (0, 50))
+    assert np.nonzero(first)[1].max() < np.nonzero(last)[1].min()
+    above, below = ((sheet == (0, green, 0)).all(axis=2) for green in (100, 200))
+    assert np.nonzero(above)[0].max() < np.nonzero(below)[0].min()
+
+
+def test_the_last_picture_alone(runs, tmp_path):
+    assert film.main([*runs, f"--output={tmp_path / 'last.png'}", "--columns=1", "--side=40"]) == 0
+    colors = {tuple(color) for color in np.asarray(Image.open(tmp_path / "last.png")).reshape(-1, 3)}
+    assert {color for color in colors if color[2] == 0} == {(50, 100, 0), (50, 200, 0)}
+
+
+def test_what_makes_no_film_is_refused(runs, tmp_path, capsys):
+    for arguments, said in (
+        (runs, "a film is of one run, here are 2: give --output=FILE.png"),
+        ([runs[0], "--output=x.mp4"], "--output=x.mp4 is neither a .gif nor a .png file"),
+        ([str(tmp_path)], "there are no pictures in"),
+        ([*runs, "--output=x.png", "--labels=a"], "--labels=a are 1, and there are 2 runs"),
+        ([runs[0], "--seconds=nan"], "--seconds=nan: expected a number from 0.1"),
+        ([runs[0], "--columns=0"], "--columns=0: expected a number from 1"),
+    ):
+        assert film.main(arguments) == 2
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1
+
+
+def test_level_lines_are_the_discriminators(tmp_path):
+    config = tiny()
+    config.epochs = 1
+    if "packing" in technique.known():
+        config.techniques.packing.enabled = True
+    train.run(config, tmp_path / "run")
+    built = experiment.build(config)
+    state = built.engine.initialize(1)
+    points = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    found = landscape.ask(built, state, 0, points)
+    assert found.shape == (2, 6) and not np.allclose(found[0], found[1])
+    # By hand, of a net of one hidden layer: the logit of each point alone, of a pack the point twice.
+    for replica in range(2):
+        params = state.discriminator.params
+        hidden, last = params["Hidden_0"]["WeightLayer_0"], params["WeightLayer_0"]
+        inputs = np.tile(points, 2) if hidden["kernel"].shape[1] == 4 else points
+        features = np.maximum(inputs @ np.asarray(hidden["kernel"][replica]) + hidden["bias"][replica], 0)
+        expected = features @ np.asarray(last["kernel"][replica]) + last["bias"][replica]
+        np.testing.assert_allclose(found[replica], np.asarray(expected)[:, 0], atol=1e-5)
+    assert landscape.main([f"--workdir={tmp_path / 'run'}"]) == 0
+    picture = np.asarray(Image.open(tmp_path / "run/landscape.png"))
+    assert picture.ndim == 3 and picture.std() > 5
+
+
+def test_level_lines_of_images_are_refused(small, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    workdir.write(tmp_path / "run/config.json", plain(small))
+    assert landscape.main([f"--workdir={tmp_path / 'run'}"]) == 2
+    assert "is a run on images, and level lines are drawn of points" in capsys.readouterr().err
