@@ -28,10 +28,16 @@ NARROW = {
         "generator_layers": (5,),
         "discriminator_layers": (7,),
         "input_noise": 0.0,
-    }
+    },
+    "autoencoder": {"latent_size": 4, "width": 3, "smallest": 3},
 }
 # Settings for a batch of six images; the defaults are for a hundred.
-SMALL = {"virtual_batch_norm": {"reference_size": 4}, "minibatch_discrimination": {"kernels": 3, "dimensions": 2}}
+SMALL = {
+    "virtual_batch_norm": {"reference_size": 4},
+    "minibatch_discrimination": {"kernels": 3, "dimensions": 2},
+    "unrolled": {"steps": 2},
+    "lecam": {"start": 1},
+}
 
 
 def said(name: str, field: str, default: Any) -> Any:
@@ -124,5 +130,5 @@ def go_together(names: list[str], family: str = "fully_connected") -> bool:
         sum(each.objective for each in techniques.values()) <= 1
         and needs <= gives
         and not any(each.conflict(techniques) for each in techniques.values())
-        and all(said(name, "TESTED_ON", "fully_connected") == family for name in names)
+        and all(said(name, "TESTED_ON", family) == family for name in names)
     )
