@@ -29,7 +29,7 @@ NEEDS = {
     "labels": "the label of every image: set --config.labels_per_class=0",
     # of the networks, which say what they give (`Networks.gives`), or of a technique that changes them.
     "class_logits": "a discriminator with a logit for each class",
-    "reconstruction": "a discriminator that is an autoencoder",
+    "reconstruction": "a discriminator that is an autoencoder, as the networks 'autoencoder' have",
     "plain_weights": "a discriminator whose outputs grow with its weights, which weight normalisation undoes",
     "independent_examples": "a discriminator that looks at each image by itself, without batch normalisation",
 }

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from igan.layers.convolution import conv, conv_transpose
 from igan.types import Array, Context
@@ -20,7 +19,7 @@ class Layer(NamedTuple):
     transposed: bool = False  # `igan.layers.convolution.conv_transpose`, twice as large.
     is_last: bool = False  # The network's outputs.
     bias: bool = True  # False where a normalisation with a shift follows.
-    dtype: Any = jnp.float32  # In which it is computed.
+    dtype: Any = float  # In which it is computed: float32, or float64 where JAX has been told to have it.
     kernel_init: Callable[..., Any] = nn.initializers.glorot_uniform()
 
 

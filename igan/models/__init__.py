@@ -23,7 +23,8 @@ import jax.numpy as jnp
 from igan.errors import UserError, did_you_mean
 from igan.types import Networks, Space
 
-PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+# Python's float is float32 here, and float64 where JAX has been told to have it, as tests do.
+PRECISIONS = {"float32": float, "bfloat16": jnp.bfloat16}
 
 
 def known() -> list[str]:

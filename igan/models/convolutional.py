@@ -19,6 +19,7 @@ from igan.models import precision_dtype, require, require_latent_size, require_n
 from igan.models.functional import as_they_are, critique, filled, gives, network
 from igan.types import Array, Context, Critique, Key, Networks
 
+KERNEL_STD = 0.05  # Of all kernels, as they are drawn.
 PLACES = ("generator", "generator_norm", "generator_layer", "discriminator_layer", "discriminator_features")
 
 
@@ -31,21 +32,23 @@ def generator_layer(asked: Layer) -> Callable[[Array, Context], Array]:
             transposed=asked.transposed,
             train_scale=True,
             initial_std=0.1,
+            direction_std=KERNEL_STD,
             dtype=asked.dtype,
         )
     elif asked.transposed:
-        layer = TransposedConv(asked.features, std=0.05, dtype=asked.dtype)
+        layer = TransposedConv(asked.features, std=KERNEL_STD, dtype=asked.dtype)
     else:
-        layer = nn.Dense(asked.features, use_bias=asked.bias, kernel_init=nn.initializers.normal(0.05))
+        layer = nn.Dense(asked.features, use_bias=asked.bias, kernel_init=nn.initializers.normal(KERNEL_STD))
     return lambda inputs, context: layer(inputs)
 
 
 def discriminator_layer(asked: Layer) -> Callable[[Array, Context], Array]:
     """Returns the discriminator's layers, weight-normalised."""
     if asked.kernel:
-        layer = WeightNormConv(asked.features, asked.kernel, asked.stride, asked.padding, dtype=asked.dtype)
+        settings = {"direction_std": KERNEL_STD, "dtype": asked.dtype}
+        layer = WeightNormConv(asked.features, asked.kernel, asked.stride, asked.padding, **settings)
     else:
-        layer = WeightNormDense(asked.features, train_scale=True, initial_std=0.1, direction_std=0.05)
+        layer = WeightNormDense(asked.features, train_scale=True, initial_std=0.1, direction_std=KERNEL_STD)
     return lambda inputs, context: layer(inputs)
 
 
@@ -60,16 +63,17 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, latents: Array, context: Context) -> Array:
+        drawn = nn.initializers.normal(KERNEL_STD)
         height, width, channels = self.image_shape
         shrunk = 2 ** len(self.widths)
         shape = (height // shrunk, width // shrunk, self.widths[0])
         # The shift of the batch norm is the layer's bias.
-        hidden = self.layer(Layer(math.prod(shape), bias=False))(latents, context)
+        hidden = self.layer(Layer(math.prod(shape), bias=False, kernel_init=drawn))(latents, context)
         hidden = jax.nn.relu(self.norm()(hidden.astype(self.dtype), context)).reshape(-1, *shape)
         for features in self.widths[1:]:
-            upsampling = Layer(features, kernel=5, transposed=True, bias=False, dtype=self.dtype)
+            upsampling = Layer(features, kernel=5, transposed=True, bias=False, dtype=self.dtype, kernel_init=drawn)
             hidden = jax.nn.relu(self.norm()(self.layer(upsampling)(hidden, context), context))
-        last = Layer(channels, kernel=5, transposed=True, is_last=True, dtype=self.dtype)
+        last = Layer(channels, kernel=5, transposed=True, is_last=True, dtype=self.dtype, kernel_init=drawn)
         pixels = self.layer(last)(hidden, context)
         return jnp.tanh(pixels.astype(jnp.float32))
 
@@ -88,8 +92,10 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, context: Context) -> Critique:
+        drawn = nn.initializers.normal(KERNEL_STD)
+
         def layer(hidden: Array, features: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> Array:
-            asked = Layer(features, kernel, stride, padding, dtype=self.dtype)
+            asked = Layer(features, kernel, stride, padding, dtype=self.dtype, kernel_init=drawn)
             return leaky_relu(self.layer(asked)(hidden, context))
 
         (narrow, wide), train = self.widths, context.train
@@ -101,7 +107,8 @@ class Discriminator(nn.Module):
         hidden = layer(hidden, wide, padding=0)
         hidden = layer(layer(hidden, wide, kernel=1, padding=0), wide, kernel=1, padding=0)
         features = jnp.mean(hidden, axis=(1, 2), dtype=jnp.float32)
-        outputs = self.layer(Layer(self.classes or 1, is_last=True))(self.on_features()(features), context)
+        last = Layer(self.classes or 1, is_last=True, kernel_init=drawn)
+        outputs = self.layer(last)(self.on_features()(features), context)
         return critique(outputs, features, self.classes)
 
 

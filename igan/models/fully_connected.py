@@ -15,6 +15,7 @@ from igan.models import require, require_latent_size, require_noise, require_wid
 from igan.models.functional import as_they_are, critique, filled, gives, network
 from igan.types import Array, Context, Critique, Key, Networks
 
+DIRECTION_STD = 0.1  # Of the discriminator's weights, as they are drawn.
 PLACES = ("generator", "generator_norm", "generator_layer", "discriminator_layer", "discriminator_features")
 
 
@@ -29,7 +30,7 @@ def generator_layer(asked: Layer) -> Callable[[Array, Context], Array]:
 
 def discriminator_layer(asked: Layer) -> Callable[[Array, Context], Array]:
     """Returns the discriminator's layers, weight-normalised."""
-    layer = WeightNormDense(asked.features, train_scale=asked.is_last)
+    layer = WeightNormDense(asked.features, train_scale=asked.is_last, direction_std=DIRECTION_STD)
     return lambda inputs, context: layer(inputs)
 
 
@@ -65,12 +66,14 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, context: Context) -> Critique:
+        drawn = nn.initializers.normal(DIRECTION_STD)
         hidden = GaussianNoise(self.input_noise)(images.reshape(images.shape[0], -1), context.train)
         features = hidden
         for width in self.layers:
-            features = jax.nn.relu(self.layer(Layer(width))(hidden, context))
+            features = jax.nn.relu(self.layer(Layer(width, kernel_init=drawn))(hidden, context))
             hidden = GaussianNoise(self.hidden_noise)(features, context.train)
-        outputs = self.layer(Layer(self.classes or 1, is_last=True))(self.on_features()(hidden), context)
+        last = Layer(self.classes or 1, is_last=True, kernel_init=drawn)
+        outputs = self.layer(last)(self.on_features()(hidden), context)
         return critique(outputs, features, self.classes)
 
 

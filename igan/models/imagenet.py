@@ -30,25 +30,26 @@ from igan.models.functional import as_they_are, critique, filled, gives, network
 from igan.types import Array, Context, Critique, Key, Networks
 
 PLACES = ("generator", "generator_norm", "generator_layer", "discriminator_layer", "discriminator_features")
+KERNEL_STD, LAST_STD = 0.02, 0.075  # Of kernels as they are drawn; of the generator's last one.
 SMALLEST = 4  # Side of the first feature map, in pixels.
 
 
 def generator_layer(asked: Layer) -> Callable[[Array, Context], Array]:
     """Returns the generator's layers."""
     if asked.is_last:
-        kernel_init, bias_init = nn.initializers.normal(0.075), nn.initializers.constant(-0.45)
+        kernel_init, bias_init = nn.initializers.normal(LAST_STD), nn.initializers.constant(-0.45)
         side = (asked.kernel, asked.kernel)
         layer = nn.Conv(asked.features, side, kernel_init=kernel_init, bias_init=bias_init, dtype=asked.dtype)
     elif asked.transposed:
-        layer = TransposedConv(asked.features, std=0.02, dtype=asked.dtype)
+        layer = TransposedConv(asked.features, std=KERNEL_STD, dtype=asked.dtype)
     else:
-        layer = nn.Dense(asked.features, use_bias=asked.bias, kernel_init=nn.initializers.normal(0.02))
+        layer = nn.Dense(asked.features, use_bias=asked.bias, kernel_init=nn.initializers.normal(KERNEL_STD))
     return lambda inputs, context: layer(inputs)
 
 
 def discriminator_layer(asked: Layer) -> Callable[[Array, Context], Array]:
     """Returns the discriminator's layers."""
-    settings = {"use_bias": asked.bias, "kernel_init": nn.initializers.normal(0.02)}
+    settings = {"use_bias": asked.bias, "kernel_init": nn.initializers.normal(KERNEL_STD)}
     if asked.kernel:
         side, strides = (asked.kernel, asked.kernel), (asked.stride, asked.stride)
         layer = nn.Conv(asked.features, side, strides, padding=asked.padding, dtype=asked.dtype, **settings)
@@ -73,19 +74,22 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, latents: Array, context: Context) -> Array:
+        drawn, drawn_last = nn.initializers.normal(KERNEL_STD), nn.initializers.normal(LAST_STD)
         sizes = noise_sizes(self.noise_channels)
         ends = [self.latent_size + sum(sizes[:level]) for level in range(len(sizes))]
         latent, *noise = jnp.split(latents, ends, axis=1)
-        hidden = self.layer(Layer(SMALLEST**2 * self.widths[0], bias=False))(latent, context)
+        first = Layer(SMALLEST**2 * self.widths[0], bias=False, kernel_init=drawn)
+        hidden = self.layer(first)(latent, context)
         hidden = hidden.astype(self.dtype).reshape(-1, SMALLEST, SMALLEST, self.widths[0])
         for level, maps in enumerate(noise):
             if level:
                 upsampling = Layer(self.widths[level], kernel=5, transposed=True, bias=False, dtype=self.dtype)
-                hidden = self.layer(upsampling)(hidden, context)
+                hidden = self.layer(upsampling._replace(kernel_init=drawn))(hidden, context)
             hidden = jax.nn.relu(self.norm()(hidden, context))
             maps = maps.reshape(*hidden.shape[:3], self.noise_channels[level]).astype(self.dtype)
             hidden = jnp.concatenate([hidden, maps], axis=-1)
-        pixels = self.layer(Layer(self.channels, kernel=5, padding=2, is_last=True, dtype=self.dtype))(hidden, context)
+        last = Layer(self.channels, kernel=5, padding=2, is_last=True, dtype=self.dtype, kernel_init=drawn_last)
+        pixels = self.layer(last)(hidden, context)
         return jnp.tanh(pixels.astype(jnp.float32))
 
 
@@ -107,17 +111,18 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, context: Context) -> Critique:
+        drawn = nn.initializers.normal(KERNEL_STD)
         hidden = GaussianNoise(self.input_noise)(images, context.train).astype(self.dtype)
         for index, (features, stride) in enumerate(zip(self.widths, self.strides, strict=True)):
             asked = Layer(features, kernel=3, stride=stride, padding=1, bias=index == 0, dtype=self.dtype)
-            hidden = self.layer(asked)(hidden, context)
+            hidden = self.layer(asked._replace(kernel_init=drawn))(hidden, context)
             if index:  # As usual, the layer on the pixels is not normalised.
                 hidden = ShiftBatchNorm()(hidden, context)
             hidden = leaky_relu(hidden)
         hidden = hidden.reshape(len(images), -1).astype(jnp.float32)
-        hidden = self.layer(Layer(self.dense_width, bias=False))(hidden, context)
+        hidden = self.layer(Layer(self.dense_width, bias=False, kernel_init=drawn))(hidden, context)
         features = leaky_relu(ShiftBatchNorm()(hidden, context))
-        last = Layer(1 if self.classes is None else self.classes + 1, is_last=True)
+        last = Layer(1 if self.classes is None else self.classes + 1, is_last=True, kernel_init=drawn)
         # The batch has two halves, and closeness is measured to each.
         outputs = self.layer(last)(self.on_features(halves=True)(features), context)
         if self.classes is not None:

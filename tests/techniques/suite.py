@@ -28,7 +28,8 @@ NARROW = {
         "generator_layers": (5,),
         "discriminator_layers": (7,),
         "input_noise": 0.0,
-    }
+    },
+    "autoencoder": {"latent_size": 4, "width": 3, "smallest": 3},
 }
 # Settings for a batch of six images, the defaults are for a hundred; for networks that normalise their weights; and for
 # lazy penalties.
@@ -38,6 +39,8 @@ SMALL = {
     "wasserstein": {"clipping": False},
     "r1": {"interval": 2},
     "r2": {"interval": 2},
+    "unrolled": {"steps": 2},
+    "lecam": {"start": 1},
 }
 
 
@@ -135,5 +138,5 @@ def go_together(names: list[str], family: str = "fully_connected") -> bool:
         sum(each.objective for each in techniques.values()) <= 1
         and needs <= gives
         and not any(each.conflict(techniques) for each in techniques.values())
-        and all(said(name, "TESTED_ON", "fully_connected") == family for name in names)
+        and all(said(name, "TESTED_ON", family) == family for name in names)
     )

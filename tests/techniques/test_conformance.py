@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from ml_collections import ConfigDict
 
+from igan import models
 from igan.game import step, technique
 from igan.game.engine import STATE_AXES
 from igan.game.technique import Technique
@@ -186,14 +188,14 @@ def assert_slope_of_losses(measure: Callable, state: GameState, player: str, let
 )
 def test_all_that_can_go_together_do(objective):
     """One objective at a time: several would mean nothing."""
-    names = [objective]
+    names, family = [objective], said(objective, "TESTED_ON", "fully_connected")
     for name in technique.known():
-        names += [name] if name not in names and go_together([*names, name]) else []
+        names += [name] if name not in names and go_together([*names, name], family) else []
     assert len(names) > 3
     configs = {name: technique.defaults(name) | {"enabled": True} | SMALL.get(name, {}) for name in names}
     techniques = technique.load(configs)
-    game = make_game(techniques, optax.adam(1e-2))
-    after, metrics = jax.jit(functools.partial(step.update, game))(start(game), one_of_each(game))
+    game = make_game(techniques, optax.adam(1e-2), family=family)
+    after, metrics = jax.jit(functools.partial(step.update, game))(start(game, family), one_of_each(game))
     assert losses("d", metrics).keys() == {f"d/{name}" for name, each in techniques.items() if each.discriminator_loss}
     assert losses("g", metrics).keys() == {f"g/{name}" for name, each in techniques.items() if each.generator_loss}
     for leaf in jax.tree.leaves((metrics, after.generator, after.discriminator, after.techniques)):
@@ -240,6 +242,8 @@ def test_switching_it_on_changes_nobody_elses_randomness(name):
 def test_it_can_be_enabled_in_a_config(name, small):
     for each, settings in enable(name).items():
         small.techniques[each].update(settings)
+    if (family := said(name, "TESTED_ON", "fully_connected")) != small.networks.name:
+        small.networks = ConfigDict(models.defaults(family))
     assert name in experiment.build(small).engine.state_shape.techniques
 
 
