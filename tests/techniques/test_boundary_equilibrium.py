@@ -1,0 +1,62 @@
+"""Boundary equilibrium: its rule by hand, its losses in NumPy, and who may move what."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from igan.errors import UserError
+from igan.techniques import boundary_equilibrium
+from tests.techniques.probes import draw, look_at
+
+
+def test_one_step_of_k_and_the_measure_of_convergence_by_hand():
+    real, low, high = jnp.float32(0.2), jnp.float32(0.05), jnp.float32(0.2)
+    assert float(boundary_equilibrium.next_share(jnp.zeros(()), real, low)) == pytest.approx(5e-5)
+    assert float(boundary_equilibrium.convergence(real, low)) == pytest.approx(0.25)
+    assert float(boundary_equilibrium.next_share(jnp.zeros(()), real, high)) == 0.0  # Held at its bound.
+
+
+def test_k_stays_a_share_whatever_the_errors():
+    errors = jnp.asarray(np.random.default_rng(0).exponential(size=(10_000, 2)) * 1e6, jnp.float32)
+
+    def step(share, both):
+        share = boundary_equilibrium.next_share(share, *both, gain=1.0)
+        return share, share
+
+    shares = jax.lax.scan(step, jnp.zeros(()), errors)[1]
+    assert shares.min() == 0 and shares.max() == 1
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4, 1), (3, 64, 64, 3), (1, 7)])
+def test_the_error_is_a_mean_over_all_numbers_of_an_image(shape):
+    found = boundary_equilibrium.errors(jnp.zeros(shape), jnp.full(shape, 0.1))
+    np.testing.assert_allclose(found, np.full(shape[0], 0.1), rtol=1e-6)
+
+
+def test_losses_are_those_of_numpy_and_compare_with_what_was_shown():
+    view = look_at(*draw())
+    shown = [each.images + 0.3 for each in (view.real, view.fake)]  # As after an augmentation.
+    answers = [0.5 * each for each in shown]
+    view = view._replace(
+        real=view.real._replace(inputs=shown[0], reconstruction=answers[0]),
+        fake=view.fake._replace(inputs=shown[1], reconstruction=answers[1]),
+    )
+    technique, share = boundary_equilibrium.make(diversity=0.7, gain=0.01), jnp.float32(0.4)
+    real, fake = (np.abs(0.5 * np.float64(each)).mean() for each in shown)
+    np.testing.assert_allclose(technique.discriminator_loss(share, view)[0], real - np.float32(0.4) * fake, rtol=1e-5)
+    np.testing.assert_allclose(technique.generator_loss(share, view)[0], fake, rtol=1e-6)
+    moved = np.clip(np.float32(0.4) + 0.01 * (0.7 * real - fake), 0, 1)
+    np.testing.assert_allclose(technique.update(share, view), moved, rtol=1e-6)
+    report = technique.report(share, view)
+    np.testing.assert_allclose(report["convergence"], real + abs(0.7 * real - fake), rtol=1e-6)
+    # k is held constant by the players: it moves by its rule alone.
+    assert float(jax.grad(lambda share: technique.generator_loss(share, view)[0])(share)) == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("diversity", 0.0), ("diversity", 1.1), ("diversity", float("nan")), ("gain", 0.0)]
+)
+def test_what_cannot_be_is_refused(field, value):
+    with pytest.raises(UserError, match=rf"boundary_equilibrium\.{field} is .*, expected a number above 0, at most 1"):
+        boundary_equilibrium.make(**{field: value})
