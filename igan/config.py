@@ -11,14 +11,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from igan import models
-from igan.errors import UserError, did_you_mean
+from igan.errors import FLOAT32_MAX, UserError, did_you_mean
 from igan.game import optimizer, technique
 
 Config = Any  # A ConfigDict. Its own types make every field a union of everything, which no checker can use.
 
 # Fields that may differ when a run is resumed: they change how long it runs and what it shows, not what it computes.
 MAY_CHANGE = ("epochs", "steps_per_chunk", "devices", "data.dir", "evaluation", "checkpoint", "reporting")
-FLOAT32_MAX = 3.4e38
 
 
 def default(networks: str = "fully_connected") -> Config:

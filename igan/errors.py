@@ -1,12 +1,17 @@
 """The two ways a run ends badly that are not bugs, and the words that help."""
 
 import difflib
+import numbers
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
+
+# Comparisons with NaN are false, and what float32 cannot hold is infinite, or zero.
+FLOAT32_TINY, FLOAT32_MAX = 1.2e-38, 3.4e38
 
 
 class UserError(Exception):
@@ -18,6 +23,20 @@ class UserError(Exception):
 
 class RunError(Exception):
     """A run that could not go on: disk full, NaN, a lost device. One line; what is on disk stays valid; exit code 1."""
+
+
+def require_number(field: str, value: Any, expected: str, holds: Callable[[Any], bool], usual: float) -> None:
+    """Raises UserError unless the value of a field of the config is a number of which a condition holds.
+
+    Args:
+      field: after `config.`.
+      expected: the condition in words.
+      usual: what to type instead.
+
+    >>> require_number("techniques.lecam.decay", 0.99, "a number below 1", lambda number: number < 1, usual=0.99)
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not holds(value):
+        raise UserError(f"{field} is {value}, expected {expected}: set --config.{field}={usual}")
 
 
 def exit_code(

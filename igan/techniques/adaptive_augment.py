@@ -14,14 +14,13 @@ Images are in [-1, 1], as in `diff_augment`.
 """
 
 import math
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from igan.errors import UserError
+from igan.errors import UserError, require_number
 from igan.game.technique import Technique
 from igan.layers.warp import chained, color_matrix, quarter_turn, recolor, scaling, shifting, turning, warp
 from igan.randomness import stream
@@ -64,19 +63,19 @@ def make(
 
     Raises UserError naming the setting that is off.
     """
-    for name, value, expected, holds in (
-        ("target", target, "a number from -1 to 1", lambda value: -1 <= value <= 1),
-        ("initial", initial, "a probability, 0 to 1", lambda value: 0 <= value <= 1),
-        ("ramp_images", ramp_images, "a finite number of images, at least 1", lambda value: 1 <= value < 1e30),
+    for name, value, usual, expected, holds in (
+        ("target", target, 0.6, "a number from -1 to 1", lambda value: -1 <= value <= 1),
+        ("initial", initial, 0.0, "a probability, 0 to 1", lambda value: 0 <= value <= 1),
+        ("ramp_images", ramp_images, 500_000, "a finite number of images, at least 1", lambda value: 1 <= value < 1e30),
         (
             "interval",
             interval,
+            4,
             "a whole number of steps, 1 to 10,000",
             lambda value: isinstance(value, int) and 1 <= value <= 10_000,
         ),
     ):
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not holds(value):
-            raise UserError(f"techniques.adaptive_augment.{name} is {value}, expected {expected}")
+        require_number(f"techniques.adaptive_augment.{name}", value, expected, holds, usual)
     check_policy("adaptive_augment", policy, GROUPS)
 
     def init(key: Key, real: Examples) -> Memory:

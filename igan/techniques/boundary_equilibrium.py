@@ -13,11 +13,9 @@ own; its later implementations use one batch for both. With `accumulate`, k move
 `errors`, `next_share` and `convergence` are functions of arrays and work without the rest of igan.
 """
 
-import numbers
-
 import jax.numpy as jnp
 
-from igan.errors import UserError
+from igan.errors import require_number
 from igan.game.technique import State, Technique
 from igan.types import Array, Metrics, Seen, View
 
@@ -34,11 +32,8 @@ def make(diversity: float = 0.5, gain: float = 0.001) -> Technique:
     Raises UserError for what is outside.
     """
     for field, value, usual in (("diversity", diversity, 0.5), ("gain", gain, 0.001)):
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value <= 1:
-            raise UserError(
-                f"techniques.boundary_equilibrium.{field} is {value}, expected a number above 0, at most 1: set"
-                f" --config.techniques.boundary_equilibrium.{field}={usual}"
-            )
+        name = f"techniques.boundary_equilibrium.{field}"
+        require_number(name, value, "a number above 0, at most 1", lambda number: 0 < number <= 1, usual)
 
     def discriminator_loss(share: State, view: View) -> tuple[Array, Metrics]:
         real, fake = _mean_error(view.real), _mean_error(view.fake)

@@ -17,13 +17,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from igan.errors import UserError
+from igan.errors import FLOAT32_MAX, UserError
 from igan.game.technique import State, Technique
 from igan.types import Array, Examples, Key, Metrics, View
 
 SIDES = ("two", "one")
 PLACES = ("real_and_generated", "real", "generated")
-FLOAT32_MAX = 3.4e38
 Critic = Callable[[Array], Array]  # [n, ...] -> [n], each of its own example alone.
 
 

@@ -15,11 +15,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from igan.errors import UserError
+from igan.errors import FLOAT32_MAX, UserError
 from igan.game.technique import Technique
 from igan.types import Params
-
-FLOAT32_MAX = 3.4e38
 
 
 def make(strength: float = 1.0) -> Technique:

@@ -11,17 +11,14 @@ batch, however many devices share it; each replica has averages of its own.
 `penalty` is a function of arrays and works without the rest of igan.
 """
 
-import numbers
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from igan.errors import UserError
+from igan.errors import FLOAT32_MAX, require_number
 from igan.game.technique import State, Technique
 from igan.types import Array, Metrics, View
-
-FLOAT32_MAX = 3.4e38
 
 
 class Averages(NamedTuple):
@@ -42,17 +39,18 @@ def make(strength: float = 0.3, decay: float = 0.99, start: int = 1000) -> Techn
 
     Raises UserError for what is outside.
     """
-    for field, value, expected, holds in (
-        ("strength", strength, "a finite number of at least 0", lambda number: 0 <= number < FLOAT32_MAX),
-        ("decay", decay, "a number of at least 0 and below 1", lambda number: 0 <= number < 1),
-        ("start", start, "a whole number from 1 to 2^31 - 1", lambda number: 1 <= number < 2**31 and number % 1 == 0),
+    for field, value, usual, expected, holds in (
+        ("strength", strength, 0.3, "a finite number of at least 0", lambda number: 0 <= number < FLOAT32_MAX),
+        ("decay", decay, 0.99, "a number of at least 0 and below 1", lambda number: 0 <= number < 1),
+        (
+            "start",
+            start,
+            1000,
+            "a whole number from 1 to 2^31 - 1",
+            lambda number: 1 <= number < 2**31 and number % 1 == 0,
+        ),
     ):
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not holds(value):
-            usual = {"strength": 0.3, "decay": 0.99, "start": 1000}[field]
-            raise UserError(
-                f"techniques.lecam.{field} is {value}, expected {expected}: set"
-                f" --config.techniques.lecam.{field}={usual}"
-            )
+        require_number(f"techniques.lecam.{field}", value, expected, holds, usual)
 
     def update(averages: State, view: View) -> State:
         means = Averages(jnp.mean(view.real.logits), jnp.mean(view.fake.logits))

@@ -26,11 +26,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from igan.errors import UserError
+from igan.errors import FLOAT32_MAX, FLOAT32_TINY, UserError
 from igan.game.technique import State, Technique
 from igan.types import Array, Metrics, Params, View
 
-FLOAT32_TINY, FLOAT32_MAX = 1.2e-38, 3.4e38
 SLOPE_PENALTIES = ("gradient_penalty", "dragan")
 
 
