@@ -16,7 +16,7 @@ from pathlib import Path
 from igan import cache, writing
 from igan.errors import RunError, UserError, exit_code
 from igan.evaluate import restore
-from igan.run import experiment, scoring, signals, workdir
+from igan.run import drawing, experiment, signals, workdir
 
 PICTURE = 10_000  # Images that one picture may hold.
 MOST = 2**31 - 1  # Images: each has a number of its own in 32 bits.
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{directory} is a run on {space.kind}, and images are what igan.sample writes")
     announce(options.count, space.shape, output)
     step, state = restore(directory, built, options.best)
-    generated = scoring.make_draw(built)(state, options.replica, options.count)
+    generated = drawing.make_draw(built)(state, options.replica, options.count)
     try:
         writing.write(generated, space.shape[-1], output)
     except OSError as error:

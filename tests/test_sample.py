@@ -9,7 +9,7 @@ from PIL import Image
 from igan import sample
 from igan.evaluate import restore
 from igan.metrics import images
-from igan.run import experiment, scoring, train
+from igan.run import drawing, experiment, train
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_every_form_holds_the_same_images(run, tmp_path, capsys):
     assert f"11 images at update 20 in {tmp_path / 'grid.png'}" in printed.out
     assert f"11 images of 28 x 28 pixels and 1 channel(s), at most 9.46 kB in {tmp_path / 'array.npz'}" in printed.err
     built = experiment.build(config)
-    drawn = scoring.make_draw(built)(restore(folder, built, best=False)[1], 1, 11).read(0, 11)[..., :1]
+    drawn = drawing.make_draw(built)(restore(folder, built, best=False)[1], 1, 11).read(0, 11)[..., :1]
     with np.load(tmp_path / "array.npz") as archive:
         np.testing.assert_array_equal(archive["images"], drawn)
     assert drawn.std() > 0 and not (drawn[0] == drawn[1]).all()

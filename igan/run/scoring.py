@@ -1,36 +1,31 @@
 """Scores of a run's averaged generators under named protocols: while it trains, and of its checkpoints."""
 
 import concurrent.futures
-import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from igan import data
 from igan.config import Config
 from igan.errors import UserError, did_you_mean
-from igan.game import inference
 from igan.game.inference import NO_OPTIONS
 from igan.metrics import compute, image_classifier, images, inception, mixture, weights
 from igan.metrics.classifier_score import classifier_score
-from igan.metrics.extract import FeatureNetwork, default_batch_size
+from igan.metrics.extract import FeatureNetwork
 from igan.metrics.images import Images
 from igan.metrics.score import Score
-from igan.randomness import stream
+from igan.run.drawing import make_draw
 from igan.run.experiment import Experiment
-from igan.types import Array, GameState, Key, Params, Stage, Turn, Variables
+from igan.types import GameState
 
 CLASSIFIER_SCORE = "classifier_score"
 PAIRS = {"precision_recall": ("precision", "recall"), "density_coverage": ("density", "coverage")}  # Two in one.
 # Of the features of a classifier that is trained on the data's own labels, instead of Inception features.
 BY_JUDGE = tuple(f"{name}_{image_classifier.LEVEL}" for name in compute.SCORES if name != "inception_score")
 KNOWN = (CLASSIFIER_SCORE, *BY_JUDGE, *compute.SCORES, *mixture.SCORES)
-POINTS_AT_ONCE = 2500
 
 # By name: {"value": [R], "std": [R] or None, "protocol": str}, as it is written down.
 Scores = dict[str, dict[str, Any]]
@@ -221,69 +216,6 @@ def _judge(built: Experiment) -> FeatureNetwork:
     assert isinstance(dataset, data.Dataset)  # As checked.
     judge = image_classifier.load(dataset.name, dataset.train_images, dataset.train_labels)
     return judge._replace(devices=built.devices)
-
-
-def make_draw(built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> Callable[[GameState, int, int], Images]:
-    """Returns a function (state, replica, count) -> images of the replica's averaged generator, as they are stored.
-
-    Args:
-      options: what the networks are asked for in sampling: a truncation, say. No setting of the run, and not in its
-        config.
-
-    Raises UserError for an option that the networks do not have.
-    """
-    game, space, networks = built.game, built.dataset.space, built.game.networks
-    for name in options:
-        if name not in networks.options:
-            has = ", ".join(sorted(networks.options)) or "no options"
-            raise UserError(f"these networks have no sampling option '{name}': they have {has}")
-    mesh = Mesh(np.array(built.devices), ("data",))
-    split, everywhere = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
-    # As many as are then looked at; of points there is no reason to take few.
-    block = default_batch_size(built.devices) if space.kind == "images" else POINTS_AT_ONCE * len(built.devices)
-
-    pool = jnp.asarray(built.labels)
-
-    @functools.partial(jax.jit, static_argnums=4)
-    def freeze(params: Params, variables: Variables, key: Key, step: Array, stage: Stage) -> Variables:
-        count, turn = built.plan.initial_images, Turn(step, step, stage)
-        labels = inference.sample_labels(game, pool, key, count)
-        return inference.freeze(networks, params, variables, turn, key, count, labels, options)
-
-    @functools.partial(jax.jit, static_argnums=5)
-    def draw(
-        params: Params, variables: Variables, key: Key, step: Array, numbers: Array, stage: Stage
-    ) -> tuple[Array, Array]:
-        def one(key: Key) -> tuple[Array, Array | None]:
-            latents, labels = networks.sample_latents(key, 1), inference.sample_labels(game, pool, key, 1)
-            return jax.tree.map(lambda leaf: leaf[0], (latents, labels))
-
-        latents, labels = jax.vmap(one)(jax.vmap(jax.random.fold_in, (None, 0))(stream(key, "scores"), numbers))
-        turn = Turn(step, step, stage)
-        generated = inference.sample(networks, params, variables, turn, key, latents, labels, options)
-        return space.decode(generated, networks.image_range), jnp.isfinite(generated).all()
-
-    def generated(state: GameState, replica: int, count: int) -> Images:
-        player, stage = state.generator, built.plan.reached(int(state.step))
-        one = jax.tree.map(lambda leaf: leaf[replica], (player.average, player.variables, state.key))
-        params, variables, key, step = jax.device_put((*one, state.step), everywhere)
-        variables = freeze(params, variables, key, step, stage)
-
-        def read(start: int, stop: int) -> np.ndarray:
-            parts = []
-            for first in range(start, stop, block):
-                numbers = jax.device_put(np.arange(first, first + block), split)
-                pixels, is_finite = draw(params, variables, key, step, numbers, stage)
-                if not is_finite:
-                    raise UserError("the generator's images are not finite")
-                parts.append(np.asarray(pixels)[: stop - first])
-            return np.concatenate(parts)
-
-        if space.kind != "images":  # Nor are they to be in three colours.
-            return Images("averaged generator", count, read, content_hash=lambda: "")
-        return images.from_function("averaged generator", count, read)
-
-    return generated
 
 
 def _stoppable(source: Images, check_stop: Callable[[], object]) -> Images:
