@@ -22,6 +22,7 @@ from igan import cache
 from igan.data import Dataset
 from igan.errors import RunError, UserError, exit_code
 from igan.evaluate import restore
+from igan.game.technique import images_per_input
 from igan.game.view import context, show
 from igan.run import experiment, workdir
 from igan.run.experiment import Experiment
@@ -92,7 +93,7 @@ def ask(built: Experiment, state: GameState, step: int, points: np.ndarray) -> n
     """Returns the logits of points by each discriminator, float [R, n]; packs are of equal points."""
     game, networks = built.game, built.game.networks
     turn = Turn(jnp.int32(step), jnp.int32(step), built.plan.reached(step))
-    together = max(getattr(each, "images_per_input", 1) for each in game.techniques.values())
+    together = images_per_input(game.techniques)
 
     def one(player: Player, memories: Any) -> Array:
         shown = show(game, memories, jax.random.key(0), jnp.repeat(jnp.asarray(points), together, axis=0))

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from igan.errors import UserError
+from igan.layers.resampling import upsample
 from igan.layers.weights import Layer, MakeLayer, WeightLayer
 from igan.models import is_width, precision_dtype, require, require_latent_size
 from igan.models.functional import filled, gives, network
@@ -76,7 +77,7 @@ class Decoder(nn.Module):
         shape = (self.smallest, self.smallest, self.width)
         hidden = self.layer(Layer(math.prod(shape)))(codes, context).astype(self.dtype).reshape(-1, *shape)
         for level in range(self.levels):
-            hidden = hidden if level == 0 else _doubled(hidden)
+            hidden = hidden if level == 0 else upsample(hidden)
             for _ in range(2):
                 hidden = jax.nn.elu(self.layer(asked)(hidden, context))
         pixels = asked._replace(features=self.channels, is_last=True)
@@ -150,11 +151,6 @@ def make(
             None, independent_examples=True, reconstruction=True, plain_weights="discriminator_layer" not in layers
         ),
     )
-
-
-def _doubled(images: Array) -> Array:
-    """Returns images with each pixel a 2 x 2 square, [n, h, w, c] -> [n, 2 h, 2 w, c]."""
-    return jnp.repeat(jnp.repeat(images, 2, axis=1), 2, axis=2)
 
 
 def _levels(image_shape: tuple[int, int, int], smallest: int) -> tuple[int, int]:

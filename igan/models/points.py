@@ -171,5 +171,5 @@ def make(
         discriminator=network(discriminator),
         sample_latents=sample_latents,
         image_range=(-1.0, 1.0),  # Nobody's: points are as they are.
-        gives=gives(classes, independent_examples=True, plain_weights=True),
+        gives=gives(classes, independent_examples=True, plain_weights="discriminator_layer" not in layers),
     )

@@ -16,7 +16,7 @@ from igan.errors import UserError
 from igan.game import technique
 from igan.models import convolutional
 from tests.contexts import at
-from tests.models.inspection import assert_float32, count, shapes
+from tests.models.inspection import assert_float32, assert_nearly_the_same, count, shapes
 
 KEY = jax.random.key(0)
 SMALL = {"generator_widths": (8, 6, 5), "discriminator_widths": (5, 7), "latent_size": 9}
@@ -218,15 +218,7 @@ def test_bfloat16_gives_float32_outputs_near_those_of_float32(player):
     shape = {"generator": (12, 9), "discriminator": (12, 16, 16, 3)}[player]
     inputs = jax.random.uniform(jax.random.key(3), shape)
     exact, rough = (getattr(load(precision=precision, **QUIET), player) for precision in ("float32", "bfloat16"))
-    params, variables = jax.jit(lambda inputs: exact.init(at(), inputs))(inputs)
-    outputs = [
-        jax.jit(lambda *given, network=network: network.apply(*given[:2], at(), given[2]))(params, variables, inputs)
-        for network in (exact, rough)
-    ]
-    assert_float32(outputs, jax.eval_shape(lambda inputs: rough.init(at(), inputs), inputs))
-    differences = jax.tree.map(lambda one, other: float(np.abs(one - other).max() / np.std(one)), *outputs)
-    largest = max(jax.tree.leaves(differences))
-    assert 1e-4 < largest < 0.3, differences  # bfloat16 has eight bits, and did compute something.
+    assert_nearly_the_same(exact, rough, inputs)
 
 
 def test_the_defaults_are_the_papers():

@@ -13,7 +13,7 @@ from igan.data import space
 from igan.errors import UserError
 from igan.layers.weights import WeightLayer
 from tests.contexts import at
-from tests.models.inspection import assert_float32, count, shapes
+from tests.models.inspection import assert_float32, assert_nearly_the_same, count, shapes
 
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
@@ -156,15 +156,7 @@ def test_classes_are_outputs_and_techniques_fill_the_places():
 def test_bfloat16_gives_float32_outputs_near_those_of_float32(player):
     inputs = jax.random.uniform(KEY, {"generator": (12, 5), "discriminator": (12, 8, 8, 3)}[player], minval=-1.0)
     exact, rough = (getattr(load(8, **SMALL, precision=precision), player) for precision in ("float32", "bfloat16"))
-    params, variables = jax.jit(lambda inputs: exact.init(at(), inputs))(inputs)
-    outputs = [
-        jax.jit(lambda inputs, network=network: network.apply(params, variables, at(), inputs))(inputs)
-        for network in (exact, rough)
-    ]
-    assert_float32(outputs, jax.eval_shape(lambda inputs: rough.init(at(), inputs), inputs))
-    differences = jax.tree.map(lambda one, other: float(np.abs(one - other).max() / np.std(one)), *outputs)
-    largest = max(jax.tree.leaves(differences))
-    assert 1e-4 < largest < 0.3, differences  # bfloat16 has eight bits, and did compute something.
+    assert_nearly_the_same(exact, rough, inputs)
 
 
 @pytest.mark.parametrize(
