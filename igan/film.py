@@ -8,6 +8,7 @@ Exit codes: 0 done; 1 failed; 2 the command is wrong.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +58,8 @@ def pictures(directory: Path) -> dict[int, Path]:
 
     Raises UserError where there are none.
     """
-    found = {int(path.stem.rpartition("_")[2]): path for path in sorted((directory / "samples").glob("step_*.png"))}
+    named = [(path, re.fullmatch(r"step_(\d+)", path.stem, re.ASCII)) for path in (directory / "samples").glob("*.png")]
+    found = dict(sorted((int(name[1]), path) for path, name in named if name))
     if not found:
         raise UserError(f"there are no pictures in {directory / 'samples'}: give the work directory of a run")
     return found
@@ -74,9 +76,9 @@ def film(frames: dict[int, Path], output: Path, seconds: float) -> None:
     chosen = _spread(list(frames), LONGEST)
     images = []
     for step in chosen:
-        with Image.open(frames[step]) as picture:
-            frame = Image.new("RGB", (picture.width, picture.height + 24), WHITE)
-            frame.paste(picture.convert("RGB"), (0, 0))
+        picture = _read(frames[step])
+        frame = Image.new("RGB", (picture.width, picture.height + 24), WHITE)
+        frame.paste(picture, (0, 0))
         ImageDraw.Draw(frame).text((6, frame.height - 20), f"update {step:,}", GREY, _font(14))
         images.append(frame)
     each = max(20, round(1000 * seconds / len(images)))
@@ -102,8 +104,7 @@ def strip(rows: dict[str, dict[int, Path]], columns: int, side: int) -> Image.Im
     tiles: dict[tuple[int, int], Image.Image] = {}
     for row, found in enumerate(rows.values()):
         for column, step in enumerate(steps):
-            with Image.open(found[step]) as picture:
-                tile = picture.convert("RGB")
+            tile = _read(found[step])
             tile.thumbnail((side, side), Image.Resampling.LANCZOS)
             tiles[row, column] = tile
     width = max(tile.width for tile in tiles.values()) + MARGIN
@@ -119,6 +120,14 @@ def strip(rows: dict[str, dict[int, Path]], columns: int, side: int) -> Image.Im
     for row, label in enumerate(rows):
         draw.text((6, 28 + height * (row + 0.5)), label, GREY, font, anchor="lm")
     return sheet
+
+
+def _read(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path} is no readable picture: delete it, or make the run's samples again") from error
 
 
 def _spread(values: Sequence[int], count: int) -> list[int]:

@@ -54,6 +54,17 @@ def test_the_last_picture_alone(runs, tmp_path):
     assert {color for color in colors if color[2] == 0} == {(50, 100, 0), (50, 200, 0)}
 
 
+def test_only_pictures_of_updates_are_frames_and_a_broken_one_is_named(runs, tmp_path, capsys):
+    samples = tmp_path / "one" / "samples"
+    for name in ("step_x.png", "step_.png", "mine.png"):
+        (samples / name).write_bytes(b"not mine to read")
+    assert list(film.pictures(tmp_path / "one")) == [0, 10, 20, 30, 40, 50]
+    assert film.main([runs[0]]) == 0
+    (samples / "step_00000020.png").write_bytes(b"cut off")
+    assert film.main([runs[0]]) == film.main([*runs, f"--output={tmp_path / 'strip.png'}"]) == 2
+    assert capsys.readouterr().err.count("step_00000020.png is no readable picture: delete it") == 2
+
+
 def test_what_makes_no_film_is_refused(runs, tmp_path, capsys):
     for arguments, said in (
         (runs, "a film is of one run, here are 2: give --output=FILE.png"),
