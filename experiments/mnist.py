@@ -1,23 +1,52 @@
-"""MNIST with the fully connected networks of Salimans et al. (2016), section 6.1.
+"""MNIST: the semi-supervised game of Salimans et al. (2016), section 6.1, and the GANs since on narrow networks.
 
     python -m igan.main --config=experiments/mnist.py                 semi-supervised, feature matching: Table 1
     python -m igan.main --config=experiments/mnist.py:unsupervised    an ordinary GAN, no labels
+    python -m igan.main --config=experiments/mnist.py:sngan           a recipe of igan/recipes.py, any of them
+    python launch/sweep.py --config=experiments/mnist.py --variants=all --jobs=2 --workdir=runs/recipes    all recipes
 
-With all of MNIST the default is the paper's schedule, 300 epochs. Its table is 20, 50, 100 and 200 labels, which are
---config.labels_per_class=2, 5, 10 and 20, with --config.replicas=10 label draws each; `launch/sweep.py` runs it.
+With all of MNIST the first two have the paper's schedule, 300 epochs. Its table is 20, 50, 100 and 200 labels, which
+are --config.labels_per_class=2, 5, 10 and 20, with --config.replicas=10 label draws each; `launch/sweep.py` runs it.
+
+The recipes are a table on real images for a machine without GPU: networks of 8 to 32 channels, batches of 64, three
+seeds in one program, and as many real images shown to each discriminator, whatever its steps, so that a critic with
+five of them has a fifth of the generator's updates. Objectives, penalties, steps and optimisers are the papers'; the
+networks are not, they are one pair for all but the residual and the autoencoding ones.
 """
 
+from typing import Any
+
+from igan import recipes
 from igan.config import Config, check_variant, default
+
+VARIANTS = tuple(recipes.KNOWN)  # Of the whole table.
+IMAGES = 120_000  # Real ones that each discriminator of a recipe sees: two epochs of MNIST.
+CONVOLUTIONS = {
+    "latent_size": 64,
+    "latents": "normal",
+    "generator_widths": (32, 16, 8),
+    "discriminator_widths": (8, 16, 32),
+    "kernel_std": 0.0,  # He's for all, as the penalties' papers have it.
+}
+RESIDUAL = {"latent_size": 64, "generator_widths": (8, 8, 8), "discriminator_widths": (8, 8, 8)}
+AUTOENCODER = {"latent_size": 32, "width": 8}
+# A penalty on single images forbids a discriminator that mixes those of a batch; spectral norm takes the place of one.
+WITHOUT_NORM = ("wgan_gp", "dragan", "sngan", "r3")
 
 
 def get_config(variant: str = "") -> Config:
-    """Returns the config of a variant: "" (semi-supervised) or "unsupervised"."""
-    if variant:
-        check_variant("mnist", variant, ["unsupervised"])
-    config = default(networks="fully_connected")
+    """Returns the config of a variant: "" (semi-supervised), "unsupervised", or a recipe of `igan.recipes`."""
+    check_variant("mnist", variant or "unsupervised", ["unsupervised", *VARIANTS])
+    config = recipe(variant) if variant in VARIANTS else fully_connected(bool(variant))
     config.experiment, config.variant = "mnist", variant
+    return config
+
+
+def fully_connected(unsupervised: bool) -> Config:
+    """Returns the paper's game, or an ordinary GAN with its networks."""
+    config = default(networks="fully_connected")
     techniques = config.techniques
-    if variant == "unsupervised":
+    if unsupervised:
         techniques.non_saturating.enabled = True
         config.discriminator.learning_rate = 3e-4
         config.generator.learning_rate = 3e-4
@@ -30,3 +59,30 @@ def get_config(variant: str = "") -> Config:
     techniques.minimax.discriminator_weight = 0.5
     techniques.minimax.generator_weight = 0.0
     return config
+
+
+def recipe(name: str) -> Config:
+    """Returns the game of a published GAN on narrow networks."""
+    family, settings = networks(name)
+    config = default(networks=family)
+    config.networks.update(settings)
+    config.batch_size, config.replicas, config.steps_per_chunk = 64, 3, 25
+    recipes.KNOWN[name](config)
+    config.epochs = IMAGES // 60_000
+    config.evaluation.images = 10_000
+    config.evaluation.scores = (
+        "classifier_score",
+        "fid_classifier",
+        "precision_recall_classifier",
+        "density_coverage_classifier",
+    )
+    return config
+
+
+def networks(name: str) -> tuple[str, dict[str, Any]]:
+    """Returns the family of a recipe's networks and its settings, at 28 x 28 pixels."""
+    if name.endswith("_resnet"):
+        return "resnet", RESIDUAL
+    if name == "began":
+        return "autoencoder", AUTOENCODER
+    return "dcgan", CONVOLUTIONS | ({"discriminator_norm": "none"} if name in WITHOUT_NORM else {})
