@@ -1,8 +1,13 @@
 """The table of mixtures of Gaussians: what each technique has found of them, beside what papers have printed."""
 
+import base64
+import io
 import statistics
 from collections.abc import Sequence
 
+from PIL import Image
+
+from igan.data import plane
 from igan.game import technique
 from igan.reporting.ablation import direction, format_score, several_protocols
 from igan.reporting.pooling import Group, mean_and_std
@@ -33,6 +38,7 @@ VEEGAN = {
 }
 METHODS = {"non_saturating": "GAN", "pacgan": "GAN", "unrolled": "unrolled GAN", "packing": "PacGAN2"}
 NEVER_OF_POINTS = {"images": "it is for images", "reconstruction": "it needs a discriminator that is an autoencoder"}
+THUMBNAIL = 144  # Pixels along the side, twice what a page shows of them.
 MANY = 5  # Groups of a table that looks as if every technique were to be in it.
 
 
@@ -53,7 +59,7 @@ def mixture_table(dataset: str, groups: Sequence[Group]) -> Table | None:
         )
     ]
     published = [results.get(shape, {}) for results in (PACGAN, VEEGAN)]
-    rows, means, shown = [], [], set()
+    rows, means, shown, thumbnails = [], [], set(), []
     for group in groups:
         name = (group.name or "default").removeprefix(f"{shape}-")
         method = METHODS.get(name.removesuffix(f"_{shape}"), "")
@@ -63,6 +69,7 @@ def mixture_table(dataset: str, groups: Sequence[Group]) -> Table | None:
         title = name + ("" if group.finished else UNFINISHED)
         rows.append((title, str(group.replicas), *(text for text, _ in cells), _speed(group), *quoted))
         means.append([mean for _, mean in cells])
+        thumbnails.append(_thumbnail(group))
     best = _best([score for score, _, _ in columns], means)
     rest = [method for method in dict.fromkeys(name for each in published for name in each) if method not in shown]
     quoted_rows = frozenset(range(len(rows), len(rows) + len(rest)))
@@ -71,7 +78,9 @@ def mixture_table(dataset: str, groups: Sequence[Group]) -> Table | None:
         rows.append((method, *empty, *(results.get(method, NONE) for results in published)))
     header = ("technique", "n", *(title for _, title, _ in columns), "updates/s", "PacGAN's paper", "VEEGAN's paper")
     notes = _notes(columns, groups)
-    return Table("What was found of the mixture", header, tuple(rows), tuple(notes), quoted_rows, best)
+    thumbnails += [""] * len(rest)
+    of_rows = tuple(thumbnails) if any(thumbnails) else ()
+    return Table("What was found of the mixture", header, tuple(rows), tuple(notes), quoted_rows, best, of_rows)
 
 
 def _cell(group: Group, name: str, protocol: str) -> tuple[str, float | None]:
@@ -85,6 +94,22 @@ def _cell(group: Group, name: str, protocol: str) -> tuple[str, float | None]:
 def _speed(group: Group) -> str:
     speeds = [run.steps / run.seconds for run in group.runs if run.seconds]
     return f"{statistics.fmean(speeds):,.3g}" if speeds else NONE
+
+
+def _thumbnail(group: Group) -> str:
+    """Returns samples of the first replica of a group as a data: URI, "" where no picture of them can be read."""
+    path = next((run.samples for run in group.runs if run.samples is not None), None)
+    try:
+        image = Image.open(path).convert("RGB") if path is not None else None
+    except (OSError, ValueError, SyntaxError):  # The gallery warns of it.
+        image = None
+    if image is None:
+        return ""
+    if group.runs[0].replicas > 1:
+        image = image.crop((0, 0, plane.AMONG_OTHERS, plane.AMONG_OTHERS))
+    buffer = io.BytesIO()
+    image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS).save(buffer, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def _best(scores: Sequence[str], means: Sequence[Sequence[float | None]]) -> frozenset[tuple[int, int]]:

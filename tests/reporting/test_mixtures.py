@@ -1,6 +1,10 @@
 """The table of mixtures: what is in which column, beside the papers' numbers."""
 
+import base64
+import io
 import json
+
+from PIL import Image
 
 from igan.game import technique
 from igan.reporting.mixtures import PACGAN, VEEGAN, left_out, mixture_table
@@ -71,3 +75,23 @@ def test_what_is_never_played_is_said_in_a_table_of_many(tmp_path):
     assert all(any(name in note for note in table.notes) for name in left_out())
     assert not {"minimax", "minibatch_discrimination", "virtual_batch_norm"} & left_out().keys()
     assert left_out().keys() <= set(technique.known())
+
+
+def test_a_row_has_a_thumbnail_of_its_first_replica(tmp_path):
+    """Of two panels of 200 pixels, red and blue, the red one; a row without a readable picture has none."""
+    play(tmp_path, "ring-hinge", (6, 8), (20, 30), (0.5, 0.7))
+    play(tmp_path, "ring-r1", (6, 8), (20, 30), (0.5, 0.7))
+    pictures = {each: tmp_path / each / "samples" / "step_00001200.png" for each in ("ring-hinge", "ring-r1")}
+    for path in pictures.values():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"no picture")
+    image = Image.new("RGB", (401, 200), "blue")
+    image.paste("red", (0, 0, 200, 200))
+    image.save(pictures["ring-hinge"])
+    table = table_of(tmp_path)
+    assert table is not None
+    shown = dict(zip((row[0] for row in table.rows), table.thumbnails, strict=True))
+    assert shown["r1"] == shown["VEEGAN"] == ""
+    kind, content = shown["hinge"].split(",")
+    assert kind == "data:image/png;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(content))).getcolors() == [(144 * 144, (255, 0, 0))]
