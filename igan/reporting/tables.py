@@ -21,7 +21,7 @@ class Table:
     notes: tuple[str, ...] = ()
     quoted: frozenset[int] = frozenset()  # Rows that are the paper's.
     best: frozenset[tuple[int, int]] = frozenset()  # (row, column).
-    thumbnails: tuple[str, ...] = ()  # data: URIs, one a row, "" for none: a last column where a page can show them.
+    thumbnails: tuple[str, ...] = ()  # data: URIs, one a row, "" for none: where a page can show them.
 
 
 def format_errors(mean: float, std: float | None, test_examples: int, percent: bool = False) -> str:
