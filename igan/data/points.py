@@ -115,14 +115,16 @@ def load(name: str) -> Dataset:
     (100000, 2)
     """
     kind, *settings = name.split(":")
-    values: dict[str, Any] = {"train": TRAIN}
+    values: dict[str, Any] = {}
     known = [*inspect.signature(KINDS[kind]).parameters, "train"]
     for setting in settings:
         field, _, text = setting.partition("=")
         if field not in known:
             raise UserError(f"data.name='{name}': '{kind}' has no setting '{field}'.{did_you_mean(field, known)}")
+        if field in values:
+            raise UserError(f"data.name='{name}' has {field} twice: leave one of them out")
         values[field] = _number(name, field, text)
-    train = values.pop("train")
+    train = values.pop("train", TRAIN)
     _require(kind, "train", train, "a whole number from 1 to 10,000,000", isinstance(train, int) and 1 <= train <= 1e7)
     drawn = KINDS[kind](**values)
     random = np.random.RandomState(0)  # Its stream is frozen: the same points in every version of NumPy.

@@ -110,6 +110,26 @@ def require_noise(**stds: Any) -> None:
         require(field, std, "a standard deviation, 0 or more", lambda std: 0 <= std < 1e38)
 
 
+def require_fitting(
+    family: str, image_shape: tuple[int, int, int], needed: str, holds: Callable[[int], bool], **setting: Any
+) -> None:
+    """Raises UserError unless both sides of the images are such as a network family needs.
+
+    Args:
+      needed: the sides that it needs, in words.
+      holds: whether one side is so.
+      setting: the hyper-parameter on which that depends, with its value.
+    """
+    height, width, _ = image_shape
+    if not (holds(height) and holds(width)):
+        ((field, value),) = setting.items()
+        raise UserError(
+            f"images of {height} x {width} pixels do not fit the networks '{family}': with {field}={value} they need"
+            f" {needed}. Set --config.networks.{field}=..., or for an image folder --config.data.image_size=32"
+            " --config.data.crop=center"
+        )
+
+
 def precision_dtype(precision: Any) -> Any:
     """Returns the type in which convolutions are computed, of the hyper-parameter `precision`.
 

@@ -16,10 +16,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from igan.errors import UserError
 from igan.layers.resampling import upsample
 from igan.layers.weights import Layer, MakeLayer, WeightLayer
-from igan.models import is_width, precision_dtype, require, require_latent_size
+from igan.models import is_width, precision_dtype, require, require_fitting, require_latent_size
 from igan.models.functional import filled, gives, network
 from igan.types import Array, Context, Critique, Key, Networks
 
@@ -158,15 +157,14 @@ def _levels(image_shape: tuple[int, int, int], smallest: int) -> tuple[int, int]
 
     Raises UserError where the images do not fit.
     """
-    height, width, _ = image_shape
-    for side in (smallest,) if smallest else SMALLEST:
-        times = width // side
-        if height == width <= LARGEST and times * side == width and times & (times - 1) == 0 < times:
-            return side, times.bit_length()
-    expected = f"{smallest}" if smallest else " or ".join(map(str, SMALLEST))
-    raise UserError(
-        f"images of {height} x {width} pixels do not fit the networks 'autoencoder': with"
-        f" --config.networks.smallest={smallest} they need squares whose side is {expected} times a power of two, at"
-        f" most {LARGEST}. Set --config.networks.smallest=..., or for an image folder --config.data.image_size=32"
-        " --config.data.crop=center"
+    sides, width = (smallest,) if smallest else SMALLEST, image_shape[1]
+    levels = {side: (width // side).bit_length() for side in sides}
+    fitting = [side for side in sides if width <= LARGEST and 2 * width == side << levels[side] > side]
+    require_fitting(
+        "autoencoder",
+        image_shape,
+        f"squares whose side is {' or '.join(map(str, sides))} times a power of two, at most {LARGEST}",
+        lambda side: side == width and len(fitting) > 0,
+        smallest=smallest,
     )
+    return fitting[0], levels[fitting[0]]

@@ -22,7 +22,7 @@ from igan.layers.activation import leaky_relu
 from igan.layers.batch_norm import BatchNorm
 from igan.layers.norms import NORMS, MakeNorm, no_norm
 from igan.layers.weights import Layer, MakeLayer, WeightLayer
-from igan.models import precision_dtype, require, require_latent_size, require_widths
+from igan.models import precision_dtype, require, require_fitting, require_latent_size, require_widths
 from igan.models.functional import as_they_are, critique, filled, gives, network
 from igan.types import Array, Context, Critique, Key, Networks
 
@@ -179,9 +179,9 @@ def make(
     require("kernel_std", kernel_std, "a standard deviation from 0 to 1", lambda std: 0 <= std <= 1)
     dtype = precision_dtype(precision)
     _require_norm_in_use(generator_norm, layers)
-    _require_fitting(image_shape, len(generator_widths) - generator_ends_plain, "generator_widths")
+    _require_fitting(image_shape, len(generator_widths) - generator_ends_plain, generator_widths=generator_widths)
     halvings = len(discriminator_widths) // (2 if discriminator_paired else 1)
-    _require_fitting(image_shape, halvings, "discriminator_widths")
+    _require_fitting(image_shape, halvings, discriminator_widths=discriminator_widths)
     generator = Generator(
         tuple(generator_widths),
         generator_kernel,
@@ -256,11 +256,7 @@ def _require_norm_in_use(name: str, layers: Mapping[str, Callable[..., Any]]) ->
         )
 
 
-def _require_fitting(image_shape: tuple[int, int, int], times: int, field: str) -> None:
-    height, width, _ = image_shape
-    if any(side % 4 or not 2**times < side <= LARGEST for side in (height, width)):
-        raise UserError(
-            f"images of {height} x {width} pixels do not fit the networks 'dcgan': with these {field} they need"
-            f" multiples of 4, more than {2**times} and at most {LARGEST}. Set --config.networks.{field}=..., or for an"
-            " image folder --config.data.image_size=32 --config.data.crop=center"
-        )
+def _require_fitting(image_shape: tuple[int, int, int], times: int, **setting: Any) -> None:
+    needed = f"multiples of 4, more than {2**times} and at most {LARGEST}"
+    holds = lambda side: side % 4 == 0 and 2**times < side <= LARGEST  # noqa: E731
+    require_fitting("dcgan", image_shape, needed, holds, **setting)

@@ -16,12 +16,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from igan.errors import UserError
 from igan.layers.batch_norm import BatchNorm
 from igan.layers.norms import NORMS, MakeNorm, no_norm
 from igan.layers.residual import GLOROT, DownBlock, UpBlock
 from igan.layers.weights import Layer, MakeLayer, WeightLayer
-from igan.models import precision_dtype, require, require_latent_size, require_widths
+from igan.models import precision_dtype, require, require_fitting, require_latent_size, require_widths
 from igan.models.functional import as_they_are, critique, filled, gives, network
 from igan.types import Array, Context, Critique, Key, Networks
 
@@ -124,8 +123,8 @@ def make(
     require("discriminator_norm", discriminator_norm, " or ".join(NORMS), lambda name: name in NORMS)
     require("pooling", pooling, " or ".join(POOLINGS), lambda name: name in POOLINGS)
     dtype = precision_dtype(precision)
-    _require_fitting(image_shape, len(generator_widths) - 1, "generator_widths")
-    _require_fitting(image_shape, discriminator_halvings, "discriminator_halvings")
+    _require_fitting(image_shape, len(generator_widths) - 1, generator_widths=generator_widths)
+    _require_fitting(image_shape, discriminator_halvings, discriminator_halvings=discriminator_halvings)
 
     def sample_latents(key: Key, count: int) -> Array:
         return jax.random.normal(key, (count, latent_size))
@@ -160,11 +159,6 @@ def make(
     )
 
 
-def _require_fitting(image_shape: tuple[int, int, int], times: int, field: str) -> None:
-    height, width, _ = image_shape
-    if any(side % 2**times or not 2**times <= side <= LARGEST for side in (height, width)):
-        raise UserError(
-            f"images of {height} x {width} pixels do not fit the networks 'resnet': with these {field} they need"
-            f" multiples of {2**times}, at most {LARGEST}. Set --config.networks.{field}=..., or for an image folder"
-            " --config.data.image_size=32 --config.data.crop=center"
-        )
+def _require_fitting(image_shape: tuple[int, int, int], times: int, **setting: Any) -> None:
+    holds = lambda side: side % 2**times == 0 and 2**times <= side <= LARGEST  # noqa: E731
+    require_fitting("resnet", image_shape, f"multiples of {2**times}, at most {LARGEST}", holds, **setting)

@@ -29,11 +29,11 @@ def make(policy: tuple[str, ...] = ("color", "translation", "cutout")) -> Techni
       policy: names of the operations, in their order: "color", "translation", "cutout". The paper's BigGAN on CIFAR-10
         has the last two, its StyleGAN2 "color" and "cutout", with few data all three.
 
-    Raises UserError for an unknown name, or one given twice.
+    Raises UserError for an unknown name, one given twice, or none at all.
     """
     check_policy("diff_augment", policy, OPERATIONS)
     return Technique(
-        discriminator_input=(lambda state, key, images: augment(key, images, policy)) if policy else None,
+        discriminator_input=lambda state, key, images: augment(key, images, policy),
         input_range=IMAGE_RANGE,
         needs=frozenset({"images"}),
     )
@@ -61,13 +61,18 @@ def augment(key: Key, images: Array, policy: Sequence[str] = ("color", "translat
 
 
 def check_policy(technique: str, policy: Sequence[str], known: Sequence[str] | dict) -> None:
-    """Raises UserError unless a policy is a list of different known names.
+    """Raises UserError unless a policy is a list of different known names, one at least.
 
     >>> check_policy("diff_augment", ("color",), ["color", "cutout"])
     """
     field = f"techniques.{technique}.policy"
     if not isinstance(policy, tuple | list) or not all(isinstance(name, str) for name in policy):
         raise UserError(f"{field} is {policy}, expected names in brackets, like ('{next(iter(known))}',)")
+    if not policy:
+        raise UserError(
+            f"{field} is empty, which changes nothing: set --config.techniques.{technique}.enabled=False, or name"
+            f" operations, like --config.{field}=\"('{next(iter(known))}',)\""
+        )
     for name in policy:
         if name not in known:
             raise UserError(f"{field} has an unknown operation '{name}'.{did_you_mean(name, known)}")

@@ -153,7 +153,7 @@ def held(view: View, images: Array) -> Array:
 def comparisons(techniques: Mapping[str, Technique]) -> str | None:
     """Returns why slopes of single images make no sense beside these techniques, or None: a `Technique.conflict`."""
     for name, each in techniques.items():
-        if "discriminator_features" in each.layers or name == "packing":
+        if "discriminator_features" in each.layers or each.images_per_input > 1:
             return (
                 f"{name} lets the discriminator compare the images of a batch, so that the slope of one alone makes no"
                 f" sense: set --config.techniques.{name}.enabled=False"

@@ -75,6 +75,8 @@ def test_a_smaller_set():
         ("ring:radios=2", "auto", "no setting 'radios'. Did you mean 'radius'?"),
         ("ring:radius=far", "auto", "radius is 'far', expected a number, like radius=2"),
         ("ring:radius", "auto", "radius is '', expected a number, like radius=2"),
+        ("ring:modes=2:std=1:modes=3", "auto", "data.name='ring:modes=2:std=1:modes=3' has modes twice: leave one of"),
+        ("ring:train=5:train=5", "auto", "has train twice"),
         ("ring:std=0", "auto", "std of the data 'ring' is 0, expected a number from 1e-6 to 1e6: type 'ring:std=...'"),
         ("ring:std=nan", "auto", "std of the data 'ring' is nan"),
         ("ring:radius=inf", "auto", "radius of the data 'ring' is inf"),

@@ -54,6 +54,13 @@ def test_zero_for_identical_sets_even_when_singular(two_sets, count):
     assert distance(features, features.copy()) < 1e-9 * np.square(features).sum(axis=1).mean()
 
 
+def test_two_halves_of_one_set_come_nearer_with_its_size(random):
+    """By about the number of features, squared, over the number of images: what few images add to every distance."""
+    features = random.normal(size=(40_000, 16))
+    found = [distance(features[:count], features[count : 2 * count]) for count in (50, 500, 20_000)]
+    assert found[0] > 5 * found[1] > 25 * found[2] > 0 and found[2] < 0.02
+
+
 def test_disjoint_singular_sets_are_exact(random):
     # Covariances with no common direction: the root vanishes, and what rounding leaves of it must not show.
     basis = np.linalg.qr(random.normal(size=(60, 60)))[0]

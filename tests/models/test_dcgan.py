@@ -228,7 +228,7 @@ def test_images_that_do_not_fit_are_one_line_that_says_which_would(side):
 
 
 def test_the_discriminator_says_when_images_do_not_fit_it():
-    with pytest.raises(UserError, match="these discriminator_widths"):
+    with pytest.raises(UserError, match=r"with discriminator_widths=\(2, 2, 2\) they need"):
         load(8, **SMALL | {"discriminator_widths": (2, 2, 2)})
     load(8, **SMALL | {"discriminator_widths": (2, 2, 2)}, discriminator_paired=True)
 

@@ -189,5 +189,5 @@ def test_images_that_do_not_fit_are_one_line_that_says_which_would(side):
 
 
 def test_the_discriminator_says_when_images_do_not_fit_it():
-    with pytest.raises(UserError, match="these discriminator_halvings they need multiples of 16"):
+    with pytest.raises(UserError, match="with discriminator_halvings=4 they need multiples of 16"):
         load(24, generator_widths=(4, 4, 4), discriminator_widths=(4,) * 4, discriminator_halvings=4)

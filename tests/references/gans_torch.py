@@ -1,7 +1,7 @@
 """The networks of DCGAN, SNGAN and WGAN-GP in straightforward PyTorch: a reference for igan's `dcgan` and `resnet`.
 
 It shares no code with igan. Images are (n, channels, height, width); dense layers count height, width, channels, so
-that weights need no shuffling. Every normalisation is in training mode. One update is that of the non-saturating game.
+that weights need no shuffling. Every normalisation is in training mode. `play` is one update of a game.
 """
 
 # pyright: reportPrivateImportUsage=false
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -203,19 +204,36 @@ class ResidualDiscriminator(nn.Module):
         return self.last(pooled)[:, 0]
 
 
+def non_saturating_of_discriminator(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    return functional.softplus(-discriminator(real)).mean() + functional.softplus(discriminator(fake)).mean()
+
+
+def non_saturating_of_generator(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    return functional.softplus(-discriminator(fake)).mean()
+
+
+Loss = Callable[[Any, Tensor, Tensor], Tensor]  # Of a discriminator, real and generated images.
+NON_SATURATING: Sequence[Loss] = (non_saturating_of_discriminator, non_saturating_of_generator)
+
+
 def play(
-    generator: nn.Module, discriminator: nn.Module, rate: float, images: Tensor, latents: Sequence[Tensor]
+    generator: nn.Module,
+    discriminator: nn.Module,
+    rate: float,
+    images: Sequence[Tensor],
+    latents: Sequence[Tensor],
+    losses: Sequence[Loss] = NON_SATURATING,
 ) -> dict[str, float]:
-    """One step of gradient descent of the discriminator, then of the generator. Returns their losses before it."""
-    losses = {}
-    fake = generator(latents[0]).detach()
-    losses["discriminator"] = (
-        functional.softplus(-discriminator(images)).mean() + functional.softplus(discriminator(fake)).mean()
-    )
-    _descend(discriminator, losses["discriminator"], rate)
-    losses["generator"] = functional.softplus(-discriminator(generator(latents[1]))).mean()
-    _descend(generator, losses["generator"], rate)
-    return {name: loss.item() for name, loss in losses.items()}
+    """One step of gradient descent of the discriminator, then of the generator. Returns their losses before it.
+
+    Args:
+      images, latents, losses: of the discriminator's step and of the generator's.
+    """
+    first = losses[0](discriminator, images[0], generator(latents[0]).detach())
+    _descend(discriminator, first, rate)
+    second = losses[1](discriminator, images[1], generator(latents[1]))
+    _descend(generator, second, rate)
+    return {"discriminator": first.item(), "generator": second.item()}
 
 
 def _descend(network: nn.Module, loss: Tensor, rate: float) -> None:

@@ -184,6 +184,10 @@ def test_the_range_of_the_networks_changes_nothing():
         (("color", "color"), "expected each operation once at most"),
         ("color", r"policy is color, expected names in brackets, like \('color',\)"),
         ((1,), "expected names in brackets"),
+        (
+            (),
+            r"policy is empty, .*diff_augment\.enabled=False, or .* --config\.techniques\.diff_augment\.policy=",
+        ),
     ],
 )
 def test_a_policy_that_is_none_is_refused(policy, said):

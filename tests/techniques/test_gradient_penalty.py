@@ -177,6 +177,17 @@ def test_a_discriminator_that_compares_images_is_refused_with_a_reason(name, sma
 
 
 @pytest.mark.parametrize("name", PENALTIES)
+def test_packs_are_refused_and_packs_of_one_image_are_not(name, small):
+    for each, enabled in ((name, True), ("packing", True), ("semi_supervised", False), ("minimax", False)):
+        small.techniques[each].enabled = enabled
+    small.techniques.non_saturating.enabled = True
+    with pytest.raises(UserError, match=rf"{name}: packing lets the discriminator compare .*packing\.enabled=False"):
+        validate(small)
+    small.techniques.packing.images = 1
+    validate(small)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
 def test_batch_normalisation_in_the_discriminator_is_refused_with_a_reason(name, small, random, tmp_path):
     for number in range(24):
         path = tmp_path / f"class{number % 2}" / f"{number}.png"

@@ -174,7 +174,7 @@ def test_an_update_is_that_of_pytorch(name, settings, kind, losses, clip):
 
 
 def test_every_objective_has_a_row():
-    # An autoencoder's objective is of other numbers than logits.
+    # An autoencoder's objective is of other numbers than logits: it is in tests/models/test_torch_parity.py.
     judging = {name for name in OBJECTIVES if not technique.load(enable(name))[name].needs & {"reconstruction"}}
     assert {row[0] for row in ROWS} == judging
 

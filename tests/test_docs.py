@@ -1,0 +1,19 @@
+"""What the documents name is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+NAMED = re.findall(r"`([\w/]+\.py)::(\w+)`", (TESTS.parent / "docs" / "pitfalls.md").read_text())
+
+
+@pytest.mark.parametrize(("path", "name"), NAMED)
+def test_a_mistake_has_its_test(path, name):
+    assert f"\ndef {name}(" in (TESTS / path).read_text()
+
+
+def test_every_mistake_has_one():
+    rows = (TESTS.parent / "docs" / "pitfalls.md").read_text().count("\n| ") - 1
+    assert rows == len(NAMED) > 50
