@@ -216,6 +216,7 @@ def test_a_run_is_scored_by_a_judge_of_single_digits(few, tmp_path, capsys):
     assert [line["step"] for line in lines if "scores/modes" in line] == [5, 10]
     # It goes on with the digits that it began with, and is opened with them.
     assert json.loads((tmp_path / "config.json").read_text())["data"]["source"] == "embedded"
+    capsys.readouterr()
     command = [f"--workdir={tmp_path}", "--scores=modes,reverse_kl", "--json"]
     assert evaluate.main(command) == 0
     assert json.loads(capsys.readouterr().out)["scores"] == summary["scores"]
