@@ -26,6 +26,7 @@ VARIANTS = [
     *(("svhn", variant) for variant in ("", "feature_matching", "minibatch_discrimination")),
     ("imagenet", ""),
     ("gans", ""),  # The others are in tests/test_gans.py.
+    ("stacked_mnist", ""),  # The others are in tests/test_stacked_mnist.py.
     *(("mixture", variant) for variant in ("", "grid", "spiral", "unrolled_ring", "pacgan_ring", "pacgan_grid")),
 ]
 

@@ -26,6 +26,7 @@ class Dataset(NamedTuple):
     origin: str  # where the data came from and which version, one line, for summary.json
     notice: str | None = None  # one line for the reader when these are not, or not all of, the data that were asked for
     no_images: Space | None = None  # what the examples are, where they are no images
+    digits: "Dataset | None" = None  # of stacked digits: the single ones, which each channel of an image is one of
 
     @property
     def space(self) -> Space:

@@ -48,9 +48,9 @@ def mixture_table(dataset: str, groups: Sequence[Group]) -> Table | None:
     None as well where one score was measured by several protocols, which need a column each.
     """
     groups = [group for group in groups if any("modes" in run.scores for run in group.runs)]
-    if not groups or several_protocols(groups):
-        return None
     shape = dataset.partition(":")[0]
+    if not groups or shape not in PACGAN or several_protocols(groups):  # Modes of stacked digits are no points'.
+        return None
     columns = [
         (name, title, protocol)
         for name, title in SCORES.items()

@@ -12,7 +12,7 @@ from igan import data
 from igan.config import Config
 from igan.errors import UserError, did_you_mean
 from igan.game.inference import NO_OPTIONS
-from igan.metrics import compute, image_classifier, images, inception, mixture, weights
+from igan.metrics import compute, image_classifier, images, inception, mixture, stacked_digits, weights
 from igan.metrics.classifier_score import classifier_score
 from igan.metrics.extract import FeatureNetwork
 from igan.metrics.images import Images
@@ -47,7 +47,7 @@ class Asked(NamedTuple):
     settings: compute.Settings  # and how.
     by_judge: list[str]  # Those of the classifier, which is trained when they are computed.
     judge_settings: compute.Settings
-    by_modes: list[str]  # Those of a mixture, of points alone.
+    by_modes: list[str]  # Those of a mixture of points, or of stacked digits.
 
 
 def check(config: Config, built: Experiment) -> Asked:
@@ -103,6 +103,7 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
     """
     by_features, network, settings, by_judge, judge_settings, by_modes = check(config, built)
     judge = _judge(built) if by_judge else None
+    count_modes = _mode_counter(built, by_modes) if by_modes else None
     draw, count = make_draw(built, options), config.evaluation.images
     stopping: Callable[[], bool] = lambda: False  # noqa: E731 (each scoring has its own)
 
@@ -127,8 +128,8 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
                 found[CLASSIFIER_SCORE] = classifier_score(generated, judge)
             if judge and (distances := _bare(by_judge)):
                 found |= compute.compute(distances, generated, reference, judge, judge_settings)
-            if by_modes and (modes := built.dataset.space.modes):
-                found |= mixture.scores(by_modes, generated.read(0, count), modes)
+            if count_modes:
+                found |= count_modes(generated)
             results.append(found)
         return {name: _together([found[name] for found in results], options) for name in results[0]}
 
@@ -190,11 +191,19 @@ def _check_kinds(of_images: Sequence[str], of_modes: Sequence[str], built: Exper
     if of_images and space.kind != "images":
         known = f"use {','.join(mixture.SCORES)}" if space.modes else "leave it out"
         raise UserError(f"{of_images[0]} is a score of images, and the data are {space.kind}: {known}")
-    if of_modes and space.modes is None:
+    if not of_modes or space.modes:
+        return
+    if _digits(built) is None:
         raise UserError(
             f"{of_modes[0]} is a score of mixtures, and {built.dataset.name} is none: leave it out, or use"
-            " --config.data.name=ring or grid with networks for points"
+            " --config.data.name=ring or grid with networks for points, or =stacked_mnist with networks for images"
         )
+    for name in of_modes:
+        if name not in stacked_digits.SCORES:
+            raise UserError(
+                f"{name} is a score of points, and the data are {built.dataset.name}: use"
+                f" {','.join(stacked_digits.SCORES)}"
+            )
 
 
 def _bare(names: Iterable[str]) -> list[str]:
@@ -216,6 +225,22 @@ def _judge(built: Experiment) -> FeatureNetwork:
     assert isinstance(dataset, data.Dataset)  # As checked.
     judge = image_classifier.load(dataset.name, dataset.train_images, dataset.train_labels)
     return judge._replace(devices=built.devices)
+
+
+def _digits(built: Experiment) -> data.Dataset | None:
+    """Returns the single digits of stacked ones, which say what its modes are."""
+    return built.dataset.digits if isinstance(built.dataset, data.Dataset) else None
+
+
+def _mode_counter(built: Experiment, by_modes: Sequence[str]) -> Callable[[Images], dict[str, Score]]:
+    """Returns what computes the scores of modes of a mixture of points, or of stacked digits."""
+    if modes := built.dataset.space.modes:
+        return lambda generated: mixture.scores(by_modes, generated.read(0, generated.count), modes)
+    digits = _digits(built)
+    assert digits is not None  # As checked.
+    judge = image_classifier.load(digits.name, digits.train_images, digits.train_labels)
+    judge = stacked_digits.of_channels(judge._replace(devices=built.devices), digits.test_images, digits.test_labels)
+    return lambda generated: stacked_digits.scores(by_modes, generated, judge)
 
 
 def _stoppable(source: Images, check_stop: Callable[[], object]) -> Images:

@@ -12,7 +12,7 @@ import jax
 
 from igan import hosts
 from igan.config import Config, plain
-from igan.data import Stream, points
+from igan.data import Stream, points, sources
 from igan.errors import RunError, one_line
 from igan.game.engine import Feed
 from igan.reporting.log import RunLog
@@ -92,7 +92,7 @@ def prepare(config: Config, records: Path) -> tuple[Config, Experiment, Scorer |
 
 def source_of(name: str) -> str:
     """Returns the `config.data.source` that a data set of this name came from."""
-    if name == "mnist5k":
+    if name.removeprefix(sources.STACKED_PREFIX) == "mnist5k":
         return "embedded"
     if points.is_name(name):
         return "points"

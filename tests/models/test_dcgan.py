@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import gans
+from experiments import gans, stacked_mnist
 from igan import models
 from igan.data import space
 from igan.errors import UserError
@@ -25,16 +25,7 @@ KEY = jax.random.key(0)
 NARROW_SN, WIDE_SN = (64, 64, 128, 128, 256, 256, 512), (64, 128, 128, 256, 256, 512, 512)
 SNGAN = gans.SNGAN | {"generator_norm": "convolutions"}  # As the paper's table says.
 WGAN_GP = gans.WGAN_GP | {"discriminator_norm": "none"}
-UNROLLED = {
-    "latent_size": 256,
-    "latents": "normal",
-    "generator_widths": (64, 32, 16, 8),
-    "generator_kernel": 3,
-    "generator_ends_plain": True,
-    "discriminator_kernel": 3,
-    "discriminator_normalizes_first": True,
-    "slope": 0.3,
-}
+UNROLLED = stacked_mnist.UNROLLED
 MINIBATCH = "minibatch_discrimination"
 SMALL = {"latent_size": 5, "generator_widths": (5, 4), "discriminator_widths": (4, 5)}
 
