@@ -1,11 +1,12 @@
-"""What gradient penalties cost: a step of the discriminator with and without, interleaved in one run.
+"""What gradient penalties and spectral norm cost: a step of the discriminator with and without, interleaved in one run.
 
     python tests/benchmarks/penalties.py --rounds=10
 
 The networks `convolutional` on random images of CIFAR-10's size, with a single logit and `non_saturating`. Run it alone
 on the machine. Each game plays `--steps` steps of the discriminator a round, in turn. A ratio is taken within each
 round, because then both sides of it had the same machine, and the median of them counts; that of the best times is
-beside it. The aims: a gradient penalty at most 2.5 times the step without, R1 in every 16th step at most 15 % more.
+beside it. The aims: a gradient penalty at most 2.5 times the step without, R1 in every 16th step at most 15 % more,
+spectral norm less than 10 % more.
 """
 
 import argparse
@@ -40,6 +41,7 @@ GAMES: dict[str, dict[str, dict[str, Any]]] = {
     "r1": {"r1": {}},
     "r1 every 16 steps": {"r1": {"interval": 16}},
     "r1 and r2": {"r1": {}, "r2": {}},
+    "spectral_norm": {"spectral_norm": {}},  # Instead of the discriminator's weight norm.
 }
 
 
