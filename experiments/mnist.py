@@ -26,11 +26,16 @@ CONVOLUTIONS = {
     "latents": "normal",
     "generator_widths": (32, 16, 8),
     "discriminator_widths": (8, 16, 32),
-    "kernel_std": 0.0,  # He's for all, as the penalties' papers have it.
 }
 RESIDUAL = {"latent_size": 64, "generator_widths": (8, 8, 8), "discriminator_widths": (8, 8, 8)}
 AUTOENCODER = {"latent_size": 32, "width": 8}
 # A penalty on single images forbids a discriminator that mixes those of a batch; spectral norm takes the place of one.
+HE_UNIFORM = (
+    "wgan",
+    "wgan_gp",
+    "dragan",
+    "r3",
+)  # Kernels by the size of each layer; the others have DCGAN's std, 0.02.
 WITHOUT_NORM = ("wgan_gp", "dragan", "sngan", "r3")
 
 
@@ -69,6 +74,7 @@ def recipe(name: str) -> Config:
     config.batch_size, config.replicas, config.steps_per_chunk = 64, 3, 25
     recipes.KNOWN[name](config)
     config.epochs = IMAGES // 60_000
+    config.reporting.samples_interval = 300
     config.evaluation.images = config.evaluation.reference_images = (
         10_000  # The neighbours of 60,000 take as long as the run.
     )
@@ -87,4 +93,5 @@ def networks(name: str) -> tuple[str, dict[str, Any]]:
         return "resnet", RESIDUAL
     if name == "began":
         return "autoencoder", AUTOENCODER
-    return "dcgan", CONVOLUTIONS | ({"discriminator_norm": "none"} if name in WITHOUT_NORM else {})
+    norm = "none" if name in WITHOUT_NORM else "batch"
+    return "dcgan", CONVOLUTIONS | {"discriminator_norm": norm, "kernel_std": 0.0 if name in HE_UNIFORM else 0.02}

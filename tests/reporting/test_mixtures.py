@@ -62,7 +62,7 @@ def test_the_grid_has_its_own_numbers(tmp_path):
 def test_no_table_of_images_nor_of_two_protocols(tmp_path):
     make_run(tmp_path / "images/a", scores={"fid": score([12.0])})
     assert table_of(tmp_path / "images", "cifar10") is None
-    stacked = {"modes": score([730.0]), "reverse_kl": score([1.7])}  # Of a thousand, and no paper's of points beside it.
+    stacked = {"modes": score([730.0]), "reverse_kl": score([1.7])}  # Of a thousand, beside no paper's points.
     make_run(tmp_path / "digits/a", dataset="stacked_mnist", scores=stacked)
     assert table_of(tmp_path / "digits", "stacked_mnist") is None
     play(tmp_path / "two", "ring-packing", (8, 8), (10, 12), (0.1, 0.1))
