@@ -84,7 +84,7 @@ async def begin(server: "Server", request: Request) -> Response:
     person = await server.write(lambda connection: store.begin(connection, server.known, token, device, outside))
     if not person:
         name = crowd.name if crowd else ""
-        back = server.way_back("screened_out") | {"label": f"Back to {name}"}
+        back: dict[str, Any] = server.way_back("screened_out") | {"label": f"Back to {name}"}
         text = "You have taken part in this study before. Nobody can take part twice."
         return server.message("Thank you", text, status=409, **back)
     response = RedirectResponse("/question", 303)
@@ -100,7 +100,7 @@ async def decline(server: "Server", request: Request) -> Response:
     _check_link(server, request)
     await server.write(lambda connection: store.count(connection, "declined"))
     crowd = server.options.crowd
-    back = server.way_back("no_consent") | {"label": f"Back to {crowd.name}" if crowd else ""}
+    back: dict[str, Any] = server.way_back("no_consent") | {"label": f"Back to {crowd.name}" if crowd else ""}
     return server.message("Thank you", "You do not take part, and nothing about you is stored.", **back)
 
 
@@ -253,7 +253,7 @@ def _verdict(server: "Server", person: Person, found: Question) -> dict[str, Any
     if not person.feedback or found.expected is not None or found.said is None:
         return None
     truth, right = _words(server)[not found.truth], found.truth == found.said
-    what = f"the {truth} one is real" if server.options.mode == "side_by_side" else f"this image is {truth}"
+    what = f"the {truth} one is real" if server.options.mode == "side_by_side" else f"it is {truth}"
     return {"right": right, "text": f"{'✓ Right' if right else '✗ Wrong'}: {what}."}
 
 

@@ -1,5 +1,6 @@
 """The tables of a study's file, and how a file of an older version becomes one of this version."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,6 +99,13 @@ def migrate(connection: apsw.Connection, path: Path) -> None:
             connection.execute(text)
         connection.pragma("application_id", APPLICATION)
         connection.pragma("user_version", len(MIGRATIONS))
+
+
+def compact(connection: apsw.Connection) -> None:
+    """Writes a file anew, without what was deleted, traces of which stay between its rows and in its log."""
+    with contextlib.suppress(apsw.BusyError):  # Somebody else is at work there; at the server's end it is done again.
+        connection.execute("VACUUM")
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
 class writing:  # noqa: N801 - reads as a function in a `with`.

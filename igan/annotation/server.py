@@ -146,8 +146,9 @@ def make(
         yield
         server.close()
 
-    async def problem(request: Request, error: Exception) -> Response:
-        status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
+    async def problem(request: Request, error: Any) -> Response:
+        known = isinstance(error, HTTPException)
+        status, headers = (error.status_code, error.headers) if known else (500, None)
         heading, text = WORDS.get(status, ("This did not work", "Please go back and try again."))
         response = server.message(heading, text, status=status, back="/question", label="Go on")
         if status in (400, 404):

@@ -182,6 +182,12 @@ def answer(
     return Outcome("stored", found, following)
 
 
+def deleted(connection: apsw.Connection) -> int:
+    """Returns how many participants were deleted."""
+    row = connection.execute("SELECT count FROM tally WHERE name = 'deleted'").fetchone()
+    return row[0] if row else 0
+
+
 def one(connection: apsw.Connection, query: str, *values: Any) -> tuple[Any, ...]:
     """Returns the row of a query that has one."""
     row = connection.execute(query, values).fetchone()

@@ -93,7 +93,7 @@ class Study:
             with schema.writing(connection):
                 return store.forget(connection, person)
         finally:
-            connection.pragma("wal_checkpoint(TRUNCATE)")  # Nor is it left in the log.
+            schema.compact(connection)
             connection.close()
 
     def close(self) -> None:
@@ -157,7 +157,7 @@ def create(path: Path, options: Options, sources: Sequence[Source]) -> None:
     try:
         with schema.writing(connection):
             _fill(connection, options, sources, pictures)
-        connection.pragma("wal_checkpoint(TRUNCATE)")
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     finally:
         connection.close()
     part.rename(path)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from igan.annotation import schema
+from igan.annotation import schema, store
 from igan.errors import RunError
 
 MOST_AT_ONCE = 256
@@ -24,6 +24,7 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._connection = schema.connect(path)
+        self._deleted = store.deleted(self._connection)
         self._jobs: queue.SimpleQueue[tuple[Job, Future] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
@@ -50,6 +51,8 @@ class Writer:
                     jobs.append(self._jobs.get_nowait())
             self._commit([job for job in jobs if job is not None])
             if jobs[-1] is None:
+                if store.deleted(self._connection) != self._deleted:
+                    schema.compact(self._connection)
                 self._connection.close()
                 return
 
