@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.stats
 
 from igan.annotation import schema, server, store, study
 from igan.annotation.pool import decode
@@ -217,17 +216,18 @@ def chunks(png: bytes) -> tuple[tuple[bytes, int], ...]:
 
 def _channel(feature: str, real: Sequence[float], generated: Sequence[float], tolerance: float = 0.0) -> Channel:
     """Returns the AUC with a 95 % interval (Hanley and McNeil 1982), and whether the classes differ."""
-    auc = float(scipy.stats.mannwhitneyu(generated, real).statistic) / (len(real) * len(generated))
     if len({*real, *generated}) == 1:
         return Channel(feature, 0.5, 0.5, 0.5, False)
+    from scipy.stats import mannwhitneyu  # Takes a second to import.
+
+    test = mannwhitneyu(generated, real)
+    auc = float(test.statistic) / (len(real) * len(generated))
     first, second = auc / (2 - auc), 2 * auc * auc / (1 + auc)
     n, m = len(generated), len(real)
     variance = (auc * (1 - auc) + (n - 1) * (first - auc**2) + (m - 1) * (second - auc**2)) / (n * m)
     half = 1.96 * math.sqrt(max(variance, 0.25 / (n * m)))
-    p = float(scipy.stats.mannwhitneyu(generated, real).pvalue)
-    return Channel(
-        feature, auc, max(0.0, auc - half), min(1.0, auc + half), p < SIGNIFICANCE and abs(auc - 0.5) > tolerance
-    )
+    leaks = float(test.pvalue) < SIGNIFICANCE and abs(auc - 0.5) > tolerance
+    return Channel(feature, auc, max(0.0, auc - half), min(1.0, auc + half), leaks)
 
 
 def _blockiness(pixels: np.ndarray) -> float:

@@ -179,11 +179,13 @@ async function answer(said) {
   const reply = await send(body);
   following = reply.next;
   if (following) following.loading = load(following.images);
-  if (reply.conflict) say("This question was answered before, in another tab perhaps. The first answer counts.");
+  const remark = reply.conflict ? "This question was answered before, in another tab perhaps. The first answer counts." : "";
   if (!reply.verdict) {
     await advance();
+    say(remark);
     return;
   }
+  say(remark);
   for (const picture of pictures()) picture.classList.remove("covered");
   verdict.textContent = reply.verdict.text;
   verdict.className = reply.verdict.right ? "right" : "wrong";
