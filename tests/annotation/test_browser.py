@@ -163,11 +163,10 @@ def test_side_by_side(make, visit):
 
 def test_a_timed_image_is_shown_for_its_time_and_then_covered(make, visit):
     page, said, running = visit(make(questions=2, limit=0.3, feedback="without"))
-    image = page.locator("#stage img")
-    assert image.is_hidden() and page.locator("#answer button").first.is_disabled()
+    page.wait_for_selector("#show")
+    position = "getComputedStyle(document.querySelector('#stage img')).objectPosition"
+    assert page.evaluate(position) == "-9999px 0px" and page.locator("#answer button").first.is_disabled()
     page.click("#show")
-    image.wait_for(state="visible")
-    image.wait_for(state="hidden")
     for number in range(2):
         reached(page, f"Image {number + 1} of 2")
         page.wait_for_selector("#answer button:not([disabled])")

@@ -31,7 +31,7 @@ from igan.annotation.options import Options
 from igan.annotation.pool import Source
 from igan.metrics import images
 
-PATIENCE = 60.0  # Seconds for which a person tries again.
+PATIENCE = 600.0  # Seconds for which a person tries again.
 
 
 @dataclasses.dataclass
@@ -281,7 +281,7 @@ def main() -> None:
         path = Path(folder) / "study.db"
         if options.kills:
             _make(path, 100)
-            report = kill(path, options.people, options.kills, (0.3, 1.5), options.think)
+            report = kill(path, options.people, options.kills, (0.5, 2.0), options.think)
         else:
             _make(path, round(options.seconds / options.think * 2))
             report = load(
