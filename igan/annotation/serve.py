@@ -210,6 +210,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(2048)  # Before the links are printed, so that they work at once.
     except (OSError, OverflowError) as error:
         listening.close()
         raise RunError(f"cannot listen on {host}:{port} ({error}): choose another --port, or --port=0") from error

@@ -1,6 +1,7 @@
 """The command: sources, options that stay as they are, runs that are sampled, and words for what is wrong."""
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -115,9 +116,13 @@ def test_the_command_serves_and_ends(folders):
     arguments = [f"--real={folders / 'real.npy'}", f"--generated={folders / 'fake'}", f"--study={folders / 's.db'}"]
     command = [sys.executable, "-m", "igan.annotation", "serve", *arguments, "--questions=9", "--port=0"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=folders
-    ) as process:
+    with (
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=folders
+        ) as process,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(process.kill)  # Whatever fails.
         assert process.stdout and process.stderr
         people, owner = process.stdout.readline().split()[-1], process.stdout.readline().split()[-1]
         with urllib.request.urlopen(people, timeout=10) as reply:
@@ -127,7 +132,6 @@ def test_the_command_serves_and_ends(folders):
             assert b"Token" in reply.read()
         assert main(["serve", f"--study={folders / 's.db'}"]) == 2  # It is served already.
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
         errors = process.stderr.read()
     token = owner.partition("token=")[2]
     assert "AUC" in errors and token not in errors and "127.0.0.1:" not in errors  # No log of who asked for what.
