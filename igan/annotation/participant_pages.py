@@ -1,0 +1,301 @@
+"""What people see: the start, one question after the other, and the end."""
+
+import re
+import secrets
+import time
+import urllib.parse
+from typing import TYPE_CHECKING, Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from igan.annotation import crowds, security, store
+from igan.annotation.options import LONGEST_LIMIT
+from igan.annotation.store import Outcome, Person, Question, Timing
+
+if TYPE_CHECKING:
+    from igan.annotation.server import Server
+
+QUESTION = re.compile(r"[A-Za-z0-9_-]{22}")
+LONGEST_ANSWER = 24 * 3600.0  # Seconds.
+MOST_SHOWN = 2  # Times that a timed image is sent: once more than needed, for a connection that was lost.
+
+
+async def start(server: "Server", request: Request) -> Response:
+    """The instruction, two examples, and what people consent to."""
+    person = server.person(request)
+    _check_link(server, request)
+    if person:
+        return RedirectResponse("/question", 303)
+    crowd = server.options.crowd
+    if crowd and not crowds.ids(crowd, request.query_params):
+        return server.message("The link is not complete", f"Please open it from {crowd.name} again.", status=400)
+    share, options = server.options.real_share, server.options
+    told = (
+        f"Each image is real with a probability of {100 * share:g} %, whatever came before."
+        if options.tell_share
+        else ""
+    )
+    paragraphs = [each.strip() for each in options.consent.split("\n\n") if each.strip()]
+    return server.page(
+        "start",
+        total=options.total,
+        two=options.mode == "side_by_side",
+        link=server.study.link,
+        width=server.size.width * server.size.factor,
+        height=server.size.height * server.size.factor,
+        share=told,
+        timed=options.limit is not None or options.staircase,
+        checks=options.checks,
+        consent=paragraphs,
+        contact=options.contact,
+        query=f"?{urllib.parse.urlencode(request.query_params.multi_items())}" if crowd else "",
+        form=security.signed(server.key, secrets.token_urlsafe(16)),
+    )
+
+
+async def example(server: "Server", request: Request) -> Response:
+    """One of the two images whose class everybody is told."""
+    _check_link(server, request)
+    kind = request.path_params["kind"]
+    if kind not in server.examples:
+        raise HTTPException(404)
+    return Response(server.examples[kind], media_type="image/png")
+
+
+async def begin(server: "Server", request: Request) -> Response:
+    """Consent: makes a participant, once for each form, or for each session of a crowdsourcing service."""
+    if server.person(request):
+        _check_link(server, request)
+        return RedirectResponse("/question", 303)
+    _check_link(server, request)
+    fields, crowd, outside = await security.form(request), server.options.crowd, None
+    begun_with = fields.get("form", "")
+    if not security.is_signed(server.key, begun_with):
+        raise HTTPException(400)
+    if crowd:
+        if not (ids := crowds.ids(crowd, request.query_params)):
+            raise HTTPException(400)
+        outside = crowds.hidden(server.key, "person", ids[0]), crowds.hidden(server.key, "session", ids[1])
+        begun_with = f"session {ids[0]} {ids[1]}"
+    token = store.token_of(server.key, begun_with)
+    device = "phone" if "mobi" in request.headers.get("user-agent", "").lower() else "desktop"
+    person = await server.write(lambda connection: store.begin(connection, server.known, token, device, outside))
+    if not person:
+        name = crowd.name if crowd else ""
+        back: dict[str, Any] = server.way_back("screened_out") | {"label": f"Back to {name}"}
+        text = "You have taken part in this study before. Nobody can take part twice."
+        return server.message("Thank you", text, status=409, **back)
+    response = RedirectResponse("/question", 303)
+    response.set_cookie(
+        server.cookie, token, max_age=30 * 24 * 3600, path="/", secure=server.secure, httponly=True, samesite="lax"
+    )
+    return response
+
+
+async def decline(server: "Server", request: Request) -> Response:
+    """No consent: only counted."""
+    server.person(request)
+    _check_link(server, request)
+    await server.write(lambda connection: store.count(connection, "declined"))
+    crowd = server.options.crowd
+    back: dict[str, Any] = server.way_back("no_consent") | {"label": f"Back to {crowd.name}" if crowd else ""}
+    return server.message("Thank you", "You do not take part, and nothing about you is stored.", **back)
+
+
+async def home(server: "Server", request: Request) -> Response:
+    """For those who have begun; others need the link."""
+    server.participant(request)
+    return RedirectResponse("/question", 303)
+
+
+async def question(server: "Server", request: Request) -> Response:
+    """The first question without an answer."""
+    person = server.participant(request)
+    current = store.current(server.reader, person.id)
+    return _question_page(server, current) if current else RedirectResponse("/end", 303)
+
+
+async def answered(server: "Server", request: Request) -> Response:
+    """For browsers without scripts: whether an answer was right."""
+    person = server.participant(request)
+    found = store.asked(server.reader, person.id, _id(request.path_params["question"]))
+    if not found or found.said is None:
+        raise HTTPException(404)
+    verdict = _verdict(server, person, found)
+    return _question_page(server, found, verdict) if verdict else RedirectResponse("/question", 303)
+
+
+async def image(server: "Server", request: Request) -> Response:
+    """An image of a question that was asked: under an id of its own for each person, and never to be kept."""
+    person, name = server.participant(request), _id(request.path_params["question"])
+    found = store.asked(server.reader, person.id, name)
+    png = store.picture(server.reader, person.id, name, request.path_params["side"]) if found else None
+    if not found or png is None or request.path_params["side"] not in ("a", "b"):
+        raise HTTPException(404)
+    if found.said is None:
+        times = server.served.setdefault(name, [])
+        two = server.options.mode == "side_by_side"
+        if found.limit is not None and len(times) >= MOST_SHOWN * (1 + two):
+            raise HTTPException(410)
+        if len(times) < 2 * MOST_SHOWN:
+            times.append(time.monotonic())
+    return Response(png, media_type="image/png")
+
+
+async def answer(server: "Server", request: Request) -> Response:
+    """Stores an answer, and says what is next, to scripts as JSON."""
+    person, fields = server.participant(request), await security.form(request)
+    name, said = _id(fields.get("question", "")), fields.get("said", "")
+    yes, no = _words(server)
+    if said not in (yes, no):
+        raise HTTPException(400)
+    timing = _timing(server, name, fields)
+    outcome = await server.write(
+        lambda connection: store.answer(connection, server.known, person.id, name, said == yes, timing)
+    )
+    if outcome.question is None:
+        raise HTTPException(404)
+    server.served.pop(name, None)
+    verdict = _verdict(server, person, outcome.question)
+    if "application/json" in request.headers.get("accept", ""):
+        return _reply(server, outcome, verdict)
+    if outcome.status == "conflict":
+        text = "This question has an answer already, from another tab perhaps. The first one counts."
+        return server.message("Answered already", text, status=409, back="/question", label="Go on")
+    return RedirectResponse(f"/answered/{name}" if verdict else "/question", 303)
+
+
+async def end(server: "Server", request: Request) -> Response:
+    """The person's own result, the way back to where they came from, and the number of their data."""
+    person = server.participant(request)
+    if store.current(server.reader, person.id):
+        return RedirectResponse("/question", 303)
+    right, judged, failed = store.result(server.reader, person.id)
+    screened = server.options.checks > 0 and failed >= min(server.options.checks, server.options.checks_failed)
+    crowd = server.options.crowd
+    has_code = bool(crowd and "screened_out" in crowd.codes)
+    return server.page(
+        "end",
+        right=right,
+        judged=judged,
+        failed=failed,
+        screened=screened,
+        person=person.id,
+        service=crowd.name if crowd else "",
+        contact=server.options.contact,
+        **server.way_back("screened_out" if screened and has_code else "done"),
+    )
+
+
+async def withdraw(server: "Server", request: Request) -> Response:
+    """Deletes everything about the person who asks."""
+    person, fields = server.participant(request), await security.form(request)
+    if fields.get("sure") != "yes":
+        raise HTTPException(400)
+    await server.write(lambda connection: store.forget(connection, person.id))
+    response = server.message("Deleted", "All your answers were deleted.")
+    response.delete_cookie(server.cookie, path="/", secure=server.secure, httponly=True, samesite="lax")
+    return response
+
+
+ROUTES = (
+    ("/", home, "GET"),
+    ("/join/{link}", start, "GET"),
+    ("/join/{link}", begin, "POST"),
+    ("/decline/{link}", decline, "POST"),
+    ("/example/{link}/{kind}", example, "GET"),
+    ("/question", question, "GET"),
+    ("/answered/{question}", answered, "GET"),
+    ("/image/{question}/{side}", image, "GET"),
+    ("/answer", answer, "POST"),
+    ("/end", end, "GET"),
+    ("/withdraw", withdraw, "POST"),
+)
+
+
+def _check_link(server: "Server", request: Request) -> None:
+    if not secrets.compare_digest(request.path_params["link"].encode(), server.study.link.encode()):
+        raise HTTPException(404)
+
+
+def _id(text: str) -> str:
+    if not QUESTION.fullmatch(text):
+        raise HTTPException(404)
+    return text
+
+
+def _words(server: "Server") -> tuple[str, str]:
+    """Returns what is said for yes, as the store has it, and for no."""
+    return ("left", "right") if server.options.mode == "side_by_side" else ("real", "generated")
+
+
+def _timing(server: "Server", name: str, fields: dict[str, str]) -> Timing:
+    """Returns how long the answer took: by the browser's clock, unless the server's, which ends later, says less."""
+    served = server.served.get(name)
+    measured = time.monotonic() - served[0] if served else None
+    shown = _seconds(fields.get("shown"), 2 * LONGEST_LIMIT)
+    said = _seconds(fields.get("milliseconds"), LONGEST_ANSWER)
+    if said is not None and (measured is None or said <= measured + 0.5):
+        return Timing(said, "browser", shown)
+    return Timing(measured, "server", shown)
+
+
+def _seconds(text: str | None, most: float) -> float | None:
+    if not text or not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) > 1000 * most:
+        return None
+    return int(text) / 1000
+
+
+def _verdict(server: "Server", person: Person, found: Question) -> dict[str, Any] | None:
+    """Returns what a person is told after an answer; nothing without feedback, and after attention checks."""
+    if not person.feedback or found.expected is not None or found.said is None:
+        return None
+    truth, right = _words(server)[not found.truth], found.truth == found.said
+    what = f"the {truth} one is real" if server.options.mode == "side_by_side" else f"it is {truth}"
+    return {"right": right, "text": f"{'✓ Right' if right else '✗ Wrong'}: {what}."}
+
+
+def _what(server: "Server", found: Question) -> dict[str, Any]:
+    """Returns what a page needs to know of a question."""
+    two = server.options.mode == "side_by_side"
+    kind = "Pair" if two else "Image"
+    name = f"{kind} {found.position + 1} of {server.options.total}"
+    return {
+        "images": [f"/image/{found.id}/{side}" for side in ("ab" if two else "a")],
+        "alts": [f"{name}, {side}" for side in ("left", "right")] if two else [name],
+    }
+
+
+def _question_page(server: "Server", found: Question, verdict: dict[str, Any] | None = None) -> Response:
+    size, (yes, no) = server.size, _words(server)
+    two = server.options.mode == "side_by_side"
+    factor = max(1, size.factor // (1 + two))
+    return server.page(
+        "question",
+        question=found,
+        verdict=verdict,
+        mode=server.options.mode,
+        two=two,
+        total=server.options.total,
+        timed=found.limit is not None and not verdict,
+        asked_for="" if found.expected is None else yes if found.expected else no,
+        width=size.width * factor,
+        height=size.height * factor,
+        pixels=size,
+        **_what(server, found),
+    )
+
+
+def _reply(server: "Server", outcome: Outcome, verdict: dict[str, Any] | None) -> Response:
+    following, (yes, no) = outcome.current, _words(server)
+    question = following and {
+        "question": following.id,
+        "position": following.position,
+        "limit": following.limit,
+        "check": None if following.expected is None else yes if following.expected else no,
+        **_what(server, following),
+    }
+    conflict = outcome.status == "conflict"
+    return JSONResponse({"conflict": conflict, "verdict": verdict, "next": question}, 409 if conflict else 200)

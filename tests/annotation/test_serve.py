@@ -1,0 +1,189 @@
+"""The command: sources, options that stay as they are, runs that are sampled, and words for what is wrong."""
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from igan.annotation import selection, serve, sources, study
+from igan.annotation.__main__ import main
+from igan.annotation.options import Options, check, from_plain
+from igan.annotation.pool import Source, decode
+from igan.errors import UserError
+from igan.metrics import images
+from tests.command import REPOSITORY
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """An array of real images, and a folder of generated ones."""
+    random = np.random.default_rng(0)
+    np.save(tmp_path / "real.npy", random.integers(0, 128, (40, 8, 8)).astype(np.uint8))
+    (tmp_path / "fake").mkdir()
+    for number in range(40):
+        pixels = random.integers(128, 256, (8, 8)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "fake" / f"{number}.png")
+    return tmp_path
+
+
+def parse(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+def prepare(folders, *more: str):
+    real, fake, path = (folders / name for name in ("real.npy", "fake", "s.db"))
+    return serve.prepare(parse(f"--real={real}", f"--generated={fake}", f"--study={path}", "--questions=9", *more))
+
+
+def test_a_study_is_made_once_and_then_gone_on_with(folders):
+    path = prepare(folders, "--feedback=with", "--checks=2", "--title=Digits?")
+    opened = study.open(path)
+    assert opened.settings == Options(questions=9, feedback="with", checks=2, title="Digits?")
+    names = [(source["name"], source["real"]) for source in opened.options["sources"]]
+    assert names == [("real", True), ("fake", False)]
+    assert prepare(folders, "--feedback=with") == path
+    assert serve.prepare(parse(f"--study={path}")) == path
+    with pytest.raises(UserError, match="feedback: with, not half"):
+        prepare(folders, "--feedback=half")
+    with pytest.raises(UserError, match="source: elsewhere"):
+        serve.prepare(parse(f"--study={path}", "--generated=elsewhere"))
+    assert study.open(path).definition == opened.definition
+
+
+def test_several_generators_have_names(folders):
+    more = f"--generated=b={folders / 'fake'}"
+    opened = study.open(prepare(folders, more))
+    assert set(opened.hashes()) == {"real", "fake", "b"}
+    with pytest.raises(UserError, match="NAME=SOURCE"):
+        prepare(folders, more, more, f"--study={folders / 't.db'}")
+
+
+def test_a_folder_whose_name_has_an_equals_sign_is_a_folder(folders):
+    (folders / "fake").rename(folders / "lr=0.1")
+    assert sources.open_generated(str(folders / "lr=0.1"), 10).name == "lr=0.1"
+    assert sources.open_generated(f"mine={folders / 'lr=0.1'}", 10).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--real=r.npy"], "ive --generated=SOURCE"),
+        (["--generated=f.npy", "--study=s.db"], "needs real images beside it"),
+        (["--generated=f.npy"], "--study=FILE.db"),
+        ([], "no trained run in runs"),
+        (["--real=r.npy", "--generated=nowhere", "--study=s.db"], "there is no"),
+        (["--codes=done=x", "--study=s.db", "--real=r", "--generated=g"], "--crowd=prolific"),
+        (["--consent=none.txt", "--study=s.db", "--real=r", "--generated=g"], "cannot be read as text"),
+    ],
+)
+def test_what_is_missing_is_said(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        serve.prepare(parse(*arguments))
+    assert not (tmp_path / "s.db").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"questions": 0}, {"questions": 5000}, {"real_share": 1.0}, {"real_share": float("nan")}, {"feedback": "some"},
+        {"mode": "three"}, {"limit": 0.01}, {"limit": float("nan")}, {"checks": -1}, {"checks": 51}, {"people": -1},
+        {"margin": 0.5}, {"pool": 10}, {"jpeg": 0}, {"select": "best"}, {"title": "x" * 30_000},
+        {"staircase": True}, {"staircase": True, "feedback": "with", "mode": "side_by_side"}, {"checks_failed": 0},
+    ],
+)  # fmt: skip
+def test_options_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(UserError, match="--"):
+        check(Options(**wrong))
+
+
+def test_options_survive_the_file():
+    options = Options(limit=0.5, title="ü", jpeg=90)
+    assert from_plain(options.plain() | {"unknown": 1}) == options
+
+
+def test_the_command_serves_and_ends(folders):
+    """In a process of its own, as people type it."""
+    arguments = [f"--real={folders / 'real.npy'}", f"--generated={folders / 'fake'}", f"--study={folders / 's.db'}"]
+    command = [sys.executable, "-m", "igan.annotation", "serve", *arguments, "--questions=9", "--port=0"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])}
+    with (
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=folders
+        ) as process,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(process.kill)  # Whatever fails.
+        assert process.stdout and process.stderr
+        people, owner = process.stdout.readline().split()[-1], process.stdout.readline().split()[-1]
+        with urllib.request.urlopen(people, timeout=10) as reply:
+            assert b"I agree, begin" in reply.read()
+        assert "#token=" in owner
+        with urllib.request.urlopen(owner.partition("#")[0], timeout=10) as reply:
+            assert b"Token" in reply.read()
+        assert main(["serve", f"--study={folders / 's.db'}"]) == 2  # It is served already.
+        process.send_signal(signal.SIGTERM)
+        errors = process.stderr.read()
+    token = owner.partition("token=")[2]
+    assert "AUC" in errors and token not in errors and "127.0.0.1:" not in errors  # No log of who asked for what.
+
+
+def test_the_audit_and_the_deletion_are_commands(folders, capsys):
+    path = prepare(folders)
+    assert main(["audit", str(path), "--images=30"]) == 0
+    assert "AUC" in capsys.readouterr().out
+    assert main(["delete", str(path), "nobody"]) == 2
+    assert "nobody with the number" in capsys.readouterr().err
+
+
+def test_a_run_is_sampled_against_its_own_data(tmp_path, monkeypatch, quick_compilation):
+    """The newest run in runs/, without any argument; the images are those that `igan.sample` writes."""
+    from igan.run import train
+    from tests.run.test_train import game
+
+    config = game()
+    config.epochs, config.batch_size = 1, 200
+    train.run(config, tmp_path / "runs" / "digits")
+    monkeypatch.chdir(tmp_path)
+    path = serve.prepare(parse("--questions=5", "--pool=30"))
+    assert path.name == "study.db" and path.parent.name == "digits"
+    opened = study.open(path)
+    assert set(opened.hashes()) == {"real", "digits"}
+    assert decode(opened.image(opened.hashes()["digits"][0])).shape == (28, 28)
+    description = opened.options["sources"][1]["description"]
+    assert "averaged generator" in description and "at update" in description
+    drawn, _, _ = sources.sample_run(tmp_path / "runs" / "digits", 30)
+    known = {pixels[..., 0].tobytes() for pixels in drawn.read(0, 30)}
+    shown = {decode(opened.image(hash)).tobytes() for hash in opened.hashes()["digits"]}
+    assert shown <= known
+    with pytest.raises(UserError, match="--generated=runs/digits"):
+        sources.open_real("runs/digits")
+
+
+def test_the_best_share_by_a_score_is_kept():
+    """Images whose logits are sharp and unlike the mean; by the definition of the divergence, row for row."""
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(200, 10)) * random.uniform(0.1, 5, (200, 1))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    by_hand = [sum(q * np.log(q / m) for q, m in zip(row, p.mean(0), strict=True)) for row in p]
+    np.testing.assert_allclose(selection.divergences(logits), by_hand, rtol=1e-9)
+    pixels = np.arange(200, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+    source = Source("g", False, "g", "200 images", images.from_array("g", pixels))
+    options = Options(select="top5%", select_score="inception_score")
+    kept = selection.select(source, options, lambda _: logits)
+    best = sorted(np.argsort(by_hand)[-10:])
+    assert [int(each[0, 0, 0]) for each in kept.images.read(0, 10)] == best and kept.images.count == 10
+    assert "top5% of 200" in kept.description
+    real = source._replace(real=True)
+    assert selection.select(real, options) is real
+    with pytest.raises(UserError, match="Did you mean 'inception_score'"):
+        selection.select(source, Options(select="top5%", select_score="inception"), lambda _: logits)

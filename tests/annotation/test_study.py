@@ -1,0 +1,221 @@
+"""The file: complete, unchangeable unnoticed, readable years later."""
+
+import hashlib
+import json
+
+import apsw
+import numpy as np
+import pytest
+
+from igan.annotation import deck, pool, schema, store, study
+from igan.annotation.answers import Answer
+from igan.annotation.options import Options
+from igan.errors import RunError, UserError
+from igan.metrics import images
+
+from .conftest import sources
+
+
+def answer_all(path, person_token="token", said=lambda question: True):
+    """Answers all questions; returns the person and the questions."""
+    connection, opened = schema.connect(path), study.open(path)
+    known = store.read_known(connection, opened.settings, opened.key)
+    person = store.begin(connection, known, person_token)
+    assert person
+    questions = []
+    while question := store.current(connection, person.id):
+        timing = store.Timing(1.5, "browser")
+        outcome = store.answer(connection, known, person.id, question.id, said(question), timing)
+        assert outcome.status == "stored" and outcome.question
+        questions.append(outcome.question)
+    connection.close()
+    opened.close()
+    return person, questions
+
+
+def is_real(opened, hash):
+    """As the images of these tests say themselves."""
+    return pool.decode(opened.image(hash)).mean() < 128
+
+
+def test_answers_say_what_was_shown_and_said(make):
+    path = make(checks=2, feedback="with")
+    person, questions = answer_all(path, said=lambda question: question.position % 3 == 0)
+    opened = study.open(path)
+    answers = opened.answers()
+    assert [each.position for each in answers] == list(range(10))
+    assert {type(each) for each in answers} == {Answer}
+    for each, question in zip(answers, questions, strict=True):
+        assert each.person == person.id and each.feedback is True and each.seconds == 1.5 and each.limit is None
+        assert each.said_real is (question.position % 3 == 0)
+        assert each.check is (question.expected is not None)
+        if each.check:
+            assert each.generator == "check" and each.real is question.expected
+        else:
+            assert each.real is bool(is_real(opened, each.image)) and each.generator == ("real" if each.real else "g0")
+
+
+def test_side_by_side_the_answer_is_about_the_generated_image(make):
+    path = make(mode="side_by_side", questions=12)
+    _, questions = answer_all(path)  # Always: left.
+    opened = study.open(path)
+    for each, question in zip(opened.answers(), questions, strict=True):
+        assert not is_real(opened, each.image) and each.real is False
+        assert each.said_real is (not question.truth)  # Wrong, where the real one was right.
+    connection = schema.connect(path)
+    for each in questions:
+        person = connection.execute("SELECT person FROM question WHERE id = ?", (each.id,)).fetchone()[0]
+        left, right = (pool.decode(store.picture(connection, person, each.id, side) or b"").mean() for side in "ab")
+        assert (left < 128) == each.truth and (right < 128) != each.truth
+
+
+def test_the_owner_can_draw_the_deck_again(make):
+    path = make(checks=1)
+    person, questions = answer_all(path)
+    opened = study.open(path)
+    known = store.read_known(schema.connect(path), opened.settings, opened.key)
+    cards = deck.deal(opened.key, person.id, opened.settings, known.real, known.generated)
+    assert [card.expected for card in cards] == [question.expected for question in questions]
+    shown = [opened.image(each.image) for each in opened.answers()]
+    pngs = dict(schema.connect(path).execute("SELECT item.id, png FROM item JOIN image ON hash = image").fetchall())
+    assert [pngs[card.item] for card in cards] == shown
+
+
+def test_what_is_asked_cannot_be_changed_unnoticed(make):
+    path = make()
+    before = study.open(path).definition
+    connection = schema.connect(path)
+    text = connection.execute("SELECT options FROM study").fetchone()[0]
+    connection.execute("UPDATE study SET options = ?", (json.dumps(json.loads(text) | {"margin": 0.2}),))
+    with pytest.raises(UserError, match="changed after it was made"):
+        study.open(path)
+    connection.execute("UPDATE study SET options = ?", (text,))
+    assert study.open(path).definition == before
+    connection.execute("DELETE FROM item WHERE id = (SELECT max(id) FROM item)")
+    with pytest.raises(UserError, match="changed after it was made"):
+        study.open(path)
+
+
+def test_images_are_those_of_their_hashes(make):
+    path = make()
+    opened = study.open(path)
+    hash = opened.hashes()["real"][0]
+    assert hashlib.sha256(opened.image(hash)).hexdigest() == hash
+    schema.connect(path).execute("UPDATE image SET png = ? WHERE hash = ?", (b"another", hash))
+    with pytest.raises(RunError, match="damaged"):
+        opened.image(hash)
+    with pytest.raises(KeyError):
+        opened.image("none")
+
+
+def test_a_person_is_forgotten_and_the_others_are_not(make):
+    path = make()
+    one, _ = answer_all(path, "one")
+    other, _ = answer_all(path, "other")
+    opened = study.open(path)
+    assert opened.forget(one.id) and not opened.forget(one.id)
+    assert {each.person for each in opened.answers()} == {other.id}
+    assert opened.tallies()["deleted"] == 1
+    assert one.id.encode() not in path.read_bytes()
+
+
+def test_a_file_of_an_older_version_is_migrated_and_a_newer_one_refused(make, monkeypatch):
+    path = make()
+    answer_all(path)
+    old = study.open(path)
+    answers = old.answers()
+    old.close()
+    monkeypatch.setattr(
+        schema, "MIGRATIONS", (*schema.MIGRATIONS, "ALTER TABLE person ADD COLUMN note TEXT DEFAULT ''")
+    )
+    assert study.open(path).answers() == answers
+    assert schema.connect(path).pragma("user_version") == 2
+    assert schema.connect(path).execute("SELECT DISTINCT note FROM person").fetchall() == [("",)]
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="newer igan"):
+        study.open(path)
+
+
+def test_a_migration_that_fails_changes_nothing(make, monkeypatch):
+    path = make()
+    monkeypatch.setattr(
+        schema, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE extra (a); SELECT nothing FROM nowhere")
+    )
+    with pytest.raises(apsw.SQLError):
+        schema.connect(path)
+    monkeypatch.undo()
+    connection = schema.connect(path)
+    assert connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'extra'").fetchone() == (0,)
+
+
+def test_what_is_no_study_is_said_so_and_not_touched(tmp_path):
+    with pytest.raises(UserError, match="there is no study"):
+        study.open(tmp_path / "none.db")
+    (tmp_path / "text.db").write_text("no database at all, but long enough to have a header" * 40)
+    with pytest.raises(UserError, match="no study"):
+        study.open(tmp_path / "text.db")
+    other = tmp_path / "other.db"
+    apsw.Connection(str(other)).execute("CREATE TABLE t (a)")
+    before = other.read_bytes()
+    with pytest.raises(UserError, match="no study"):
+        study.open(other)
+    assert other.read_bytes() == before
+
+
+def test_commits_reach_the_disk_and_sqlite_is_a_safe_one(make):
+    connection = schema.connect(make())
+    assert connection.pragma("journal_mode") == "wal" and connection.pragma("synchronous") == 2
+    assert tuple(map(int, apsw.sqlite_lib_version().split("."))) >= schema.OLDEST_SQLITE
+
+
+def test_all_files_have_one_length_one_header_and_no_other_chunks(tmp_path):
+    random = np.random.default_rng(0)
+    flat = np.zeros((30, 28, 28), np.uint8)
+    flat[np.arange(30), 3, 3] = np.arange(30)
+    noisy = random.integers(0, 256, (30, 28, 28)).astype(np.uint8)
+    given = [
+        pool.Source("real", True, "r", "", images.from_array("r", flat)),
+        pool.Source("g", False, "g", "", images.from_array("g", noisy)),
+    ]
+    files = [picture.png for each in pool.gather(given, 30) for picture in each]
+    assert len({len(file) for file in files}) == 1 and len({file[:33] for file in files}) == 1
+    assert pool.decode(files[0]).shape == (28, 28)  # Grey, as all are.
+    assert all(file.count(b"IDAT") >= 1 and b"tEXt" not in file and b"gAMA" not in file for file in files)
+
+
+def test_pixels_are_kept_and_sizes_brought_together():
+    random = np.random.default_rng(0)
+    small = random.integers(0, 256, (20, 8, 8, 3)).astype(np.uint8)
+    large = random.integers(0, 256, (20, 16, 16, 3)).astype(np.uint8)
+    given = [
+        pool.Source("real", True, "r", "", images.from_array("r", large)),
+        pool.Source("g", False, "g", "", images.from_array("g", small)),
+    ]
+    real, generated = pool.gather(given, 20)
+    assert {pool.decode(each.png).tobytes() for each in generated} == {each.tobytes() for each in small}
+    assert {pool.decode(each.png).shape for each in real} == {(8, 8, 3)}
+    wide = pool.Source("real", True, "r", "", images.from_array("r", np.zeros((5, 8, 16, 3), np.uint8)))
+    with pytest.raises(UserError, match="crop them to the same proportions"):
+        pool.gather([wide, given[1]], 20)
+
+
+def test_too_few_images_are_refused_and_no_file_is_left(tmp_path):
+    with pytest.raises(UserError, match="--questions=9"):
+        study.create(tmp_path / "s.db", Options(questions=10, pool=50), sources(10))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_file_is_all(make, tmp_path):
+    make()
+    assert [each.name for each in tmp_path.iterdir()] == ["study.db"]
+
+
+def test_the_staircase_goes_up_three_times_as_far_as_down(make):
+    path = make(staircase=True, feedback="with", questions=9)
+    _, questions = answer_all(path, said=lambda question: question.truth)  # Knows everything.
+    assert [question.limit for question in questions] == pytest.approx([0.5 - 0.01 * n for n in range(9)])
+    path = make("other.db", staircase=True, feedback="with", questions=9)
+    _, questions = answer_all(path, said=lambda question: not question.truth)
+    assert [question.limit for question in questions] == pytest.approx([0.5 + 0.03 * n for n in range(9)])
+    assert store._step(0.1, True) == 0.1 and store._step(1.0, False) == 1.0
+    assert store.STEP_UP / (store.STEP_UP + store.STEP_DOWN) == 0.75
