@@ -54,14 +54,15 @@ def write_report(
     runs, warnings = load_runs(paths, dataset)
     report = assemble(runs, warnings, made_at or datetime.now().astimezone())
     try:
-        _write(report, output)
+        write_pages(report, output)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"Cannot write to {output}: {reason}. Choose another place: --output=DIRECTORY.") from error
     return report
 
 
-def _write(report: Report, output: Path) -> None:
+def write_pages(report: Report, output: Path) -> None:
+    """Writes index.html, report.md and pictures/ into a folder, which is made if missing."""
     pictures = output / PICTURES
     pictures.mkdir(parents=True, exist_ok=True)
     before = output / MARKDOWN

@@ -39,7 +39,7 @@ class Gallery:
     title: str
     text: str
     pictures: tuple[Picture, ...]
-    size: str = "wide"  # "wide", "panel" or "grid".
+    size: str = "wide"  # "wide", "panel", "grid" or "tiles", whose pixels stay sharp.
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class Report:
     facts: tuple[tuple[str, str], ...]
     sections: tuple[Section, ...]
     warnings: tuple[str, ...]
-    runs: Table
+    runs: Table | None
+    headline: tuple[str, str] | None = None  # The one number of the page, and what it is.
 
     @property
     def pictures(self) -> list[Picture]:
@@ -100,12 +101,15 @@ def render_markdown(report: Report, pictures: str) -> str:
       pictures: the folder of the pictures, relative to the file.
     """
     blocks = [f"# {_text(report.title)}", _text(report.subtitle)]
+    if report.headline:
+        blocks.append(f"**{_text(report.headline[0])}** {_text(report.headline[1])}")
     blocks.append("\n".join(f"- {_text(name)}: {_text(value)}" for name, value in report.facts))
     for section in report.sections:
         blocks += [f"## {_text(section.title)}", *map(_text, section.text)]
         for table in section.tables:
             blocks += _table(table)
-        blocks += ["### What was run", *(block for recipe in section.recipes for block in _recipe(recipe))]
+        if section.recipes:
+            blocks += ["### What was run", *(block for recipe in section.recipes for block in _recipe(recipe))]
         for gallery in section.galleries:
             blocks += [f"### {_text(gallery.title)}", *([_text(gallery.text)] if gallery.text else [])]
             blocks += [
@@ -114,7 +118,8 @@ def render_markdown(report: Report, pictures: str) -> str:
             ]
     if report.warnings:
         blocks += ["## Warnings", "\n".join(f"- {_text(warning)}" for warning in report.warnings)]
-    blocks += ["## Runs", *_table(report.runs)]
+    if report.runs:
+        blocks += ["## Runs", *_table(report.runs)]
     return "\n\n".join(blocks) + "\n"
 
 

@@ -61,7 +61,7 @@ def plot_test_errors(dataset: str, groups: Sequence[Group]) -> tuple[bytes | Non
         _draw(axes, averaged, color, style, band=True, floor=floor if is_log else None)
         _draw(axes, raw, color, "--", band=False, floor=floor if is_log else None)
         n = f"n = {groups[place].replicas}{'' if groups[place].finished else ', unfinished'}"
-        handles.append(Line2D([], [], color=color, ls=style, lw=2, label=_literal(f"{labels[place]} ({n})")))
+        handles.append(Line2D([], [], color=color, ls=style, lw=2, label=literal(f"{labels[place]} ({n})")))
     if any(raw for _, _, raw in drawn):
         handles.append(Line2D([], [], color="0.3", lw=2, label="averaged parameters (band: ± std)"))
         handles.append(Line2D([], [], color="0.3", lw=1.1, ls="--", label="raw parameters"))
@@ -69,8 +69,8 @@ def plot_test_errors(dataset: str, groups: Sequence[Group]) -> tuple[bytes | Non
         handles.append(Line2D([], [], color="0.3", marker="D", ls="", ms=6, label="paper, after training"))
     _label_steps(axes)
     _label_errors(axes, groups[classified[0]].test_examples, percent, is_log)
-    _legend(figure, handles)
-    return _png(figure), empty
+    draw_legend(figure, handles)
+    return png(figure), empty
 
 
 def plot_score(name: str, groups: Sequence[Group]) -> bytes | None:
@@ -97,11 +97,11 @@ def _panel(title: str, curves: Sequence[Curve], groups: Sequence[Group]) -> byte
         if curve:
             color, style = _look(place)
             _draw(axes, curve, color, style, band=True)
-            handles.append(Line2D([], [], color=color, ls=style, lw=2, label=_literal(label)))
-    axes.set_ylabel(_literal(title))
+            handles.append(Line2D([], [], color=color, ls=style, lw=2, label=literal(label)))
+    axes.set_ylabel(literal(title))
     _label_steps(axes)
-    _legend(figure, handles)
-    return _png(figure)
+    draw_legend(figure, handles)
+    return png(figure)
 
 
 def _look(place: int) -> tuple[str, str]:
@@ -169,13 +169,13 @@ def _log_ticks(axes: Any) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Returns text for Matplotlib, which takes what is between dollars for a formula and hides what begins with _."""
     line = " ".join(text.split()).replace("$", r"\$")
     return f" {line}" if line.startswith("_") else line
 
 
-def _legend(figure: Figure, handles: list[Line2D]) -> None:
+def draw_legend(figure: Figure, handles: list[Line2D]) -> None:
     """Lays the legend below, where it hides no curve, and makes the figure taller by what it needs."""
     for columns in range(min(MOST_COLUMNS, len(handles)), 0, -1):
         legend = figure.legend(
@@ -190,7 +190,7 @@ def _legend(figure: Figure, handles: list[Line2D]) -> None:
         legend.remove()
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with _without_glyph_warnings():
         figure.savefig(buffer, format="png")

@@ -76,7 +76,7 @@ def test_legends_leave_the_curves_their_room(tmp_path, monkeypatch, settings):
     for place, each in enumerate(settings):
         make_run(tmp_path / f"{place}", dataset="mnist", errors=[90, 99], labels=100, settings=each, points=9)
     figures = []
-    monkeypatch.setattr(plots, "_png", lambda figure: figures.append(figure) or b"")
+    monkeypatch.setattr(plots, "png", lambda figure: figures.append(figure) or b"")
     groups = groups_in(tmp_path)
     plot_loss("d/minimax", groups)
     plot_test_errors("mnist", groups)
