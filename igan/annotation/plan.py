@@ -120,7 +120,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _expected(arguments: argparse.Namespace) -> tuple[float, float]:
     accuracy, spread = 0.787, 0.1
     if arguments.like:
-        from igan.annotation import study  # pyright: ignore[reportAttributeAccessIssue]
+        from igan.annotation import study
         from igan.annotation.summary import design, summarise
 
         earlier = study.open(arguments.like)

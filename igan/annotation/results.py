@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from igan.annotation import study  # pyright: ignore[reportAttributeAccessIssue]
+    from igan.annotation import study
 
     show(study.open(arguments.study), arguments)
 
