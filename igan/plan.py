@@ -29,9 +29,7 @@ from igan.planning import bounds, compiling, shapes, targets
 from igan.planning.report import progress, table
 
 TARGET = flags.DEFINE_string("target", None, f"KIND:NAME:SHAPE; {', '.join(targets.known())}.")
-DATA = flags.DEFINE_string(
-    "data", "", f"Sizes of data that are not here, if they have no known name: {shapes.EXPECTED}"
-)
+DATA = flags.DEFINE_string("data", "", f"Sizes of data that are not here and have no known name: {shapes.EXPECTED}")
 FIND = flags.DEFINE_string("find", "", "batch_size or replicas: the largest that fits is looked for.")
 PRICE = flags.DEFINE_string("price", "0", "What a device costs an hour.")
 JSON = flags.DEFINE_bool("json", False, "Print JSON.")
@@ -66,7 +64,8 @@ def run(config: Config) -> None:
     """
     if not TARGET.value:
         raise UserError(
-            f"for which machine? Say --target=KIND:NAME:SHAPE, such as tpu:v5e:2x4 or gpu:h100:8; known: {', '.join(targets.known())}"
+            "for which machine? Say --target=KIND:NAME:SHAPE, such as tpu:v5e:2x4 or gpu:h100:8. Known:"
+            f" {', '.join(targets.known())}"
         )
     target, price = targets.parse(TARGET.value), parse_price(PRICE.value)
     if FIND.value and FIND.value not in FINDABLE:

@@ -61,6 +61,7 @@ def devices(target: Target) -> list[Any]:
             f"planning for a {target.kind.upper()} needs its compiler, which is not installed:"
             f' pip install -e ".[{EXTRAS[target.kind]}]" in the folder of igan'
         )
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # The compilers miss the device, and say so.
     options: dict[str, Any] = {}
     if target.kind == "tpu":
         # libtpu asks the machine that it is on what it is, and says so at length, unless it is told.

@@ -98,8 +98,12 @@ def _add(one: Counts, other: Counts, times: int = 1) -> Counts:
     for kind, (number, size) in other.collectives.items():
         before = collectives.get(kind, (0, 0))
         collectives[kind] = before[0] + times * number, before[1] + times * size
-    numbers = (a + times * b for a, b in zip(one[:3], other[:3], strict=True))
-    return Counts(*numbers, collectives)
+    return Counts(
+        one.launches + times * other.launches,
+        one.bytes + times * other.bytes,
+        one.least_bytes + times * other.least_bytes,
+        collectives,
+    )
 
 
 def parse(text: str) -> tuple[dict[str, Computation], str]:

@@ -29,7 +29,7 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 
 def table(plan: dict[str, Any]) -> None:
-    """Prints a plan. Each row says what its number is: measured by the compiler, counted in the program, or computed."""
+    """Prints a plan. Each row says where its number comes from."""
     target = parse(plan["target"])
     title = (
         f"{plan['experiment']}{':' * bool(plan['variant'])}{plan['variant']} on {plan['devices']} x {target.chip.name}"
@@ -87,7 +87,8 @@ def _work(plan: dict[str, Any]) -> list[Row]:
     if not plan["collectives"]:
         rows.append(("collectives", "0", "the devices never wait for each other", COUNTED))
     if plan["launches"] is not None:
-        about = f"kernels and copies an update, and {plan['launches_per_dispatch']:,} once in {plan['updates_per_dispatch']:,}"
+        once = f"{plan['launches_per_dispatch']:,} once in {plan['updates_per_dispatch']:,}"
+        about = f"kernels and copies an update, and {once}"
         rows.append(("launches", f"{plan['launches']:,}", about, COUNTED))
     return rows
 
@@ -119,7 +120,7 @@ def _time(plan: dict[str, Any], kind: str) -> list[Row]:
 def _caption(plan: dict[str, Any]) -> str:
     target = parse(plan["target"])
     lines = [
-        f"{plan['replicas']} replica(s), batches of {plan['batch_size']}; the program that trains, compiled for {target.name}.",
+        f"{plan['replicas']} replica(s), batches of {plan['batch_size']}: the program that trains, for {target.name}.",
         target.chip.source + "." + " Dense rates are half of those with *." * ("*" in target.chip.source),
     ]
     if target.kind == "gpu":
