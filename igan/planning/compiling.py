@@ -64,8 +64,10 @@ def devices(target: Target) -> list[Any]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # The compilers miss the device, and say so.
     options: dict[str, Any] = {}
     if target.kind == "tpu":
-        # libtpu asks the machine that it is on what it is, and says so at length, unless it is told.
+        # libtpu asks the machine that it is on what it is, and says so at length, unless it is told; and it wants to be
+        # the only one, which matters on a TPU alone.
         told = {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": "v5litepod-8"}
+        told["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
         for name, value in told.items():
             os.environ.setdefault(name, value)
         if target.devices == 1:
