@@ -110,8 +110,9 @@ def plan(
     []
     """
     validate(config)
-    built = compiling.build(config, target, shapes.of(config, data))
-    return bounds.plan(config, built, target, compiling.measure(built, target, note), price)
+    loaded = shapes.of(config, data)
+    built = compiling.build(config, target, loaded)
+    return bounds.plan(config, built, target, compiling.measure(built, target, loaded.resident, note), price)
 
 
 def find(config: Config, target: targets.Target, field: str, data: str, note: Callable[[str], None]) -> int:

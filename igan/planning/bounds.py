@@ -11,6 +11,7 @@ from igan.run.experiment import Experiment
 
 # No data sheet says it: the next kernel of a chain that does next to nothing ends no sooner than this after the last.
 SECONDS_A_LAUNCH = 1e-6
+PARTS = ("arguments", "temporaries", "output", "aliased", "code", "beside")
 
 
 def plan(config: Config, built: Experiment, target: Target, measured: Measured, price: float = 0.0) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def plan(config: Config, built: Experiment, target: Target, measured: Measured, 
         "fits": measured.bytes <= target.capacity and not refused,
         "capacity": target.capacity,
         "bytes_per_device": measured.bytes,
-        "memory": {name: getattr(measured, name) for name in ("arguments", "temporaries", "output", "aliased", "code")},
+        "memory": {name: getattr(measured, name) for name in PARTS},
         "flops_per_update": total,
         "flops_by_type": measured.flops,
         "bytes_per_update": None if refused else update.bytes,

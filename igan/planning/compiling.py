@@ -18,6 +18,7 @@ from jax.experimental import topologies
 from igan import cache
 from igan.config import Config
 from igan.errors import RunError, UserError, one_line
+from igan.game.batches import Resident
 from igan.planning import flops, program
 from igan.planning.targets import Chip, Target
 from igan.run import experiment
@@ -37,6 +38,7 @@ class Measured(NamedTuple):
     temporaries: int
     aliased: int  # Of the output, what takes the place of arguments.
     code: int
+    beside: int  # Of what is there and no argument, the test set; counted.
     refused: int  # What the compiler would have needed where it refused to go on; 0 where it did not.
     update: program.Counts
     dispatch: program.Counts  # What comes once a dispatch.
@@ -48,7 +50,8 @@ class Measured(NamedTuple):
     @property
     def bytes(self) -> int:
         """All that the program takes of a device's memory."""
-        return self.refused or self.arguments + self.temporaries + self.output - self.aliased + self.code
+        in_program = self.arguments + self.temporaries + self.output - self.aliased + self.code
+        return (self.refused or in_program) + self.beside
 
 
 def devices(target: Target) -> list[Any]:
@@ -146,10 +149,13 @@ def build(config: Config, target: Target, loaded: Loaded) -> Experiment:
     return experiment.build(config, devices=devices(target), loaded=loaded)
 
 
-def measure(built: Experiment, target: Target, note: Callable[[str], None] = lambda _: None) -> Measured:
+def measure(
+    built: Experiment, target: Target, resident: Resident, note: Callable[[str], None] = lambda _: None
+) -> Measured:
     """Compiles the updates of one dispatch in the last stage, or finds what came out when they were last compiled.
 
     Args:
+      resident: the data, or their shapes.
       note: is told what is going on.
     """
     stage, updates, count = built.plan.stages[-1], built.updates_per_chunk, len(built.devices)
@@ -166,8 +172,9 @@ def measure(built: Experiment, target: Target, note: Callable[[str], None] = lam
     else:
         seconds = 0.0
     update, dispatch = (program.Counts(**found[name]) for name in ("update", "dispatch"))
+    beside = sum(each.size * each.dtype.itemsize for each in (resident.test_images, resident.test_labels))
     return Measured(
-        **found["memory"], update=update, dispatch=dispatch, flops=numbers,
+        **found["memory"], beside=beside, update=update, dispatch=dispatch, flops=numbers,
         carried=_carried(built.engine.state_shape), updates=updates, compile_seconds=seconds,
     )  # fmt: skip
 

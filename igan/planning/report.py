@@ -52,7 +52,7 @@ Row = tuple[str, str, str, str]
 
 def _memory(plan: dict[str, Any], kind: str) -> list[Row]:
     room = "JAX's share of its memory" if kind == "gpu" else "its memory"
-    if not any(plan["memory"].values()):
+    if plan["seconds"] is None:
         refused = f"refused by the compiler; there are {_bytes(plan['capacity'])}"
         return [("memory", _bytes(plan["bytes_per_device"]), f"[red]does not fit[/]: {refused}", COMPILER)]
     share = plan["bytes_per_device"] / plan["capacity"]
@@ -63,8 +63,13 @@ def _memory(plan: dict[str, Any], kind: str) -> list[Row]:
         "output": "state and metrics",
         "aliased": "of the output, in place of arguments",
         "code": "the program itself",
+        "beside": "the test set",
     }
-    rows = [(f"  {name}", _bytes(size), what[name], COMPILER) for name, size in plan["memory"].items() if size]
+    rows = [
+        (f"  {name}", _bytes(size), what[name], COUNTED if name == "beside" else COMPILER)
+        for name, size in plan["memory"].items()
+        if size
+    ]
     about = f"{verdict}: {share:.1%} of {_bytes(plan['capacity'])}, {room}"
     return [("memory", _bytes(plan["bytes_per_device"]), about, COMPILER), *rows]
 

@@ -34,7 +34,7 @@ def tiny(replicas: int):
 
 
 MEASURED = compiling.Measured(
-    arguments=100, output=20, temporaries=30, aliased=10, code=5, refused=0,
+    arguments=100, output=20, temporaries=30, aliased=10, code=5, beside=50, refused=0,
     update=program.Counts(40, 3_352_000_000, 335_200, {"all-reduce": (2, 64)}), dispatch=program.Counts(7, 0, 0, {}),
     flops={"float32 default": 4_945_000_000}, carried=0, updates=3, compile_seconds=1.0,
 )  # fmt: skip
@@ -52,7 +52,7 @@ def test_bounds(here):
     result = bounds.plan(config, here, GPU, MEASURED, price=3.0)
     assert result["seconds"] == pytest.approx({"compute": 1e-5, "memory": 1e-7, "launches": 4e-5})
     assert (result["bounded_by"], result["seconds_per_update_bound"]) == ("launches", pytest.approx(4e-5))
-    assert result["bytes_per_device"] == 145 and result["fits"]
+    assert result["bytes_per_device"] == 195 and result["fits"]
     assert result["updates"] == 300 * (4000 // 16)
     assert result["hours_bound"] == pytest.approx(75_000 * 4e-5 / 3600)
     assert result["price_bound"] == pytest.approx(8 * 3.0 * 75_000 * 4e-5 / 3600)
@@ -74,7 +74,7 @@ def test_what_does_not_fit(here):
     large = MEASURED._replace(temporaries=GPU.capacity)
     assert not bounds.plan(tiny(8), here, GPU, large)["fits"]
     refused = bounds.plan(tiny(8), here, TPU, MEASURED._replace(refused=17 * 2**30), price=1.0)
-    assert not refused["fits"] and refused["bytes_per_device"] == 17 * 2**30
+    assert not refused["fits"] and refused["bytes_per_device"] == 17 * 2**30 + 50
     assert refused["seconds_per_update_bound"] is None and refused["price_bound"] is None
 
 
