@@ -261,3 +261,34 @@ def test_operations_are_those_of_the_program_that_trains(here):
     one, three = (flops.count(here.engine.trace(stage, updates).jaxpr) for updates in (1, 3))
     assert three == Counter({kind: 3 * number for kind, number in one.items()})
     assert one.total() > 0
+
+
+@pytest.mark.parametrize(
+    ("field", "changes", "tried"),
+    [
+        ("replicas", {}, 8),  # Dealt out to eight devices,
+        ("replicas", {"devices": 4}, 4),  # or to as many as the config takes.
+        ("batch_size", {"replicas": 8}, 1),  # Of replicas that are dealt out a batch is whole,
+        ("batch_size", {"replicas": 1}, 8),  # of a single one it is split,
+        ("batch_size", {"replicas": 1, "accumulate": 3}, 24),  # and looked at in parts.
+    ],
+)
+def test_what_is_found_can_be_dealt_out(field, changes, tried, monkeypatch):
+    config, seen = tiny(8), []
+    for name, value in changes.items():
+        config[name] = value
+    before = config.copy_and_resolve_references()
+
+    def needs(asked, target, data="", price=0.0, note=None):
+        seen.append(asked[field])
+        return {"bytes_per_device": asked[field] * 10**8}
+
+    monkeypatch.setattr(plan, "plan", needs)
+    found = plan.find(config, TPU, field, "", lambda _: None)
+    most = TPU.capacity // 10**8
+    assert seen[0] == tried and all(number % tried == 0 for number in seen)
+    assert found == most - most % tried and config == before
+    config.batch_size = 16
+    monkeypatch.setattr(plan, "plan", lambda *_, **__: {"bytes_per_device": 1})
+    most = 100_000 if field == "replicas" else 4000  # Training images.
+    assert plan.find(config, TPU, field, "", lambda _: None) == most - most % tried
