@@ -142,6 +142,11 @@ def put(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(one, tree)
 
 
+def put_nothing(tree: Any, sharding: NamedSharding) -> Any:
+    """Returns the shapes of what `put` returns, for devices that are not here."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+
 def rows(sharding: NamedSharding, count: int) -> range:
     """Returns which of `count` rows the devices of this host hold, of an array whose rows are split by `sharding`."""
     indices = sharding.addressable_devices_indices_map((count,)).values()

@@ -30,7 +30,9 @@ LONGEST_PAUSE_SECONDS = 30.0  # Between two looks at the queue.
 class Task:
     """What one job of the array does: it trains a member; a job that runs out of time saves and queues up again.
 
-    submitit calls `checkpoint` when SLURM announces the time limit or, where it is set up so, a preemption.
+    submitit calls `checkpoint` when SLURM announces the time limit or, where it is set up so, a preemption. A job of
+    several processes does this in each of them, and they make up one run: the first one writes down what became of it
+    and is asked for a checkpoint, and where it saves the others save and end with it.
     """
 
     def __init__(self, member: Member, retries: int) -> None:
@@ -42,10 +44,13 @@ class Task:
         """Returns when the member is finished; ends the process with another exit code than 0 if it cannot be."""
         signal.signal(signal.SIGTERM, self._stop)
         code: int = MISTAKE
+        number, count = (int(os.environ.get(name, usual)) for name, usual in (("SLURM_PROCID", 0), ("SLURM_NTASKS", 1)))
         for _ in range(self.retries + 1):
             # The warning goes to every process of the job in some clusters; it would end a run without saving.
-            self._process = start(self.member, prepare=_ignore_warnings)
+            self._process = start(_part(self.member, number, count), prepare=_ignore_warnings)
             code = self._process.wait()
+            if number and code == 0:
+                raise SystemExit(0)  # Finished, or stopped with the first one, which knows which of them.
             if settle(self.member, code):
                 return
             if self._told_to_stop or code == MISTAKE:
@@ -68,6 +73,18 @@ class Task:
         if self._process is not None and not self._told_to_stop:
             self._process.send_signal(signal.SIGTERM)
         self._told_to_stop = True
+
+
+def _part(member: Member, number: int, count: int) -> Member:
+    """Returns what one of several processes starts; each has a log of its own.
+
+    >>> _part(Member("a", (), Path("w/a"), Path("w/logs/a.log")), 1, 4).log.name
+    'a.host1.log'
+    """
+    if count == 1:
+        return member
+    log = member.log.with_suffix(f".host{number}.log") if number else member.log
+    return member._replace(flags=(*member.flags, "--hosts=auto"), log=log)
 
 
 def _ignore_warnings() -> None:

@@ -38,9 +38,10 @@ PASSED_ON = ("--compilation_cache",)  # Flags of igan.main besides --config.FIEL
 SLURM = {
     "partition": (str, "where to submit to; default: the cluster's"),
     "time": (int, "minutes until a run saves and queues up again; default: 1440"),
-    "gpus": (int, "GPUs for each run; default: 1; 0: none"),
-    "cpus": (int, "CPU cores for each run; default: the cluster's"),
-    "mem": (int, "GB of memory for each run; default: the cluster's"),
+    "nodes": (int, "nodes for each run, which is one run over all of them; default: 1"),
+    "gpus": (int, "GPUs for each run on each of its nodes; default: 1; 0: none"),
+    "cpus": (int, "CPU cores for each process; default: the cluster's"),
+    "mem": (int, "GB of memory for each run on each node; default: the cluster's"),
 }
 
 
@@ -138,7 +139,8 @@ def _check(options: argparse.Namespace) -> None:
     for place in (options.workdir, *options.workdir.parents):
         if place.exists() and not place.is_dir():
             raise UserError(f"{place} is a file, expected a directory: choose another --workdir")
-    for name, least in (("jobs", 1), ("retries", 0), ("slurm_time", 1), ("slurm_gpus", 0), ("slurm_cpus", 1)):
+    least_values = {"jobs": 1, "retries": 0, "slurm_time": 1, "slurm_nodes": 1, "slurm_gpus": 0, "slurm_cpus": 1}
+    for name, least in least_values.items():
         value = getattr(options, name)
         if value is not None and value < least:
             raise UserError(f"--{name}={value}: expected {least} or more, like --{name}={least}")
@@ -256,7 +258,10 @@ def run(options: argparse.Namespace, plan: Sequence[Member], lock: int) -> int:
 
 def _slurm_parameters(options: argparse.Namespace, count: int) -> dict[str, object]:
     gpus = 1 if options.slurm_gpus is None else options.slurm_gpus
-    return {
+    nodes = options.slurm_nodes or 1
+    # As JAX has it under srun: where several processes make up a run, each has one GPU.
+    several = {"nodes": nodes, "ntasks_per_node": max(1, gpus)} if nodes > 1 else {}
+    return several | {
         "job_name": f"igan-{options.workdir.name}",
         "partition": options.slurm_partition,
         "time": options.slurm_time or 24 * 60,

@@ -3,6 +3,7 @@
 It is forked from one that has imported igan already: a fresh interpreter would take seconds a command.
 """
 
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -34,20 +35,19 @@ class Outcome(NamedTuple):
 Command = Callable[..., Outcome]
 
 
-def run_main(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+def run_main(arguments: list[str], folder: Path, environment: dict[str, str], module: str = "igan.main") -> None:
     os.chdir(folder)
     os.environ.update(environment)
     for name, descriptor in (("out", 1), ("error", 2)):
         with (folder / f".{name}").open("wb") as file:
             os.dup2(file.fileno(), descriptor)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
-    sys.argv = ["igan.main", *arguments]
+    sys.argv = [module, *arguments]
 
     from absl import app
 
-    from igan import main
-
-    app.run(main.main, flags_parser=main.parse)
+    command = importlib.import_module(module)
+    app.run(command.main, flags_parser=command.parse)
 
 
 def refused(outcome: Outcome, *words: str) -> str:

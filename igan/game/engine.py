@@ -88,7 +88,8 @@ class Engine(NamedTuple):
     initialize: Callable[[int], GameState]  # seed -> state; replica r starts from the seed `seed + r`.
     # (state, stage, updates, feed) -> state, metrics [R, updates]; the feed is None where the data are on the device.
     run: Callable[..., tuple[GameState, Metrics]]
-    compile: Callable[[Stage, int], jax.stages.Compiled]  # Compiles `run` for this many updates ahead of time.
+    trace: Callable[[Stage, int], jax.stages.Traced]  # What `run` does in this many updates, for whatever devices.
+    compile: Callable[[Stage, int], jax.stages.Compiled]  # Compiles that ahead of time.
     test_errors: Callable[[GameState, Stage], inference.TestErrors]
     # (state, stage, count) -> images [R, count, ...] of the averaged generators.
     sample: Callable[[GameState, Stage, int], Array]
@@ -149,15 +150,16 @@ def make(
 
     Args:
       resident: the data set, as NumPy arrays or on any device; it is copied to every device of the mesh. Where the
-        data are streamed, its training images are those for initialisation.
+        data are streamed, its training images are those for initialisation. For devices that are not here the shapes
+        of its images will do: such an engine can be traced and compiled, and not run.
       labeled: int32 [R, m], the images whose labels replica r knows; None without labels, or with all of them.
       space: what the data are.
       streams: whether `run` is fed by the host. All replicas see the same images then.
     """
     everywhere, dealt, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (REPLICA,), (DATA,)))
     split_feed = NamedSharding(mesh, PartitionSpec(None, None, DATA))
-    resident = hosts.put(resident, everywhere)
-    labeled = hosts.put(labeled, dealt)
+    put = hosts.put_nothing if isinstance(resident.images, jax.ShapeDtypeStruct) else hosts.put
+    resident, labeled = put(resident, everywhere), put(labeled, dealt)
     game, networks = _split_latents(game, split), game.networks
     sharding = GameState(everywhere, dealt, dealt, dealt, dealt)  # type: ignore[arg-type]
     # One replica is not mapped over: with a leading axis of length 1 its convolutions are a quarter slower.
@@ -233,14 +235,18 @@ def make(
         discriminator, generator = map(shape, plan.steps, stage.batch_sizes)
         return discriminator, generator
 
+    def trace(stage: Stage, updates: int) -> jax.stages.Traced:
+        feed = feed_shape(stage, updates) if streams else None
+        return run_all.trace(state_shape, resident, labeled, feed, stage, updates)
+
     @functools.cache
     def compile_run(stage: Stage, updates: int) -> jax.stages.Compiled:
-        feed = feed_shape(stage, updates) if streams else None
-        return run_all.lower(state_shape, resident, labeled, feed, stage, updates).compile()
+        return trace(stage, updates).lower().compile()
 
     return Engine(
         initialize=lambda seed: initialize_all(resident, keys(seed)),
         run=lambda state, stage, updates, feed=None: compile_run(stage, updates)(state, resident, labeled, feed),
+        trace=trace,
         compile=compile_run,
         test_errors=lambda state, stage: test(state, resident, stage),
         sample=lambda state, stage, count: draw(state, resident.labels, stage, count),

@@ -1,6 +1,6 @@
 """From a config to everything a run needs: data, networks, the game, and the engine that plays it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -35,17 +35,29 @@ class Experiment(NamedTuple):
     updates_per_chunk: int
 
 
-def build(config: Config, fit: bool = False) -> Experiment:
+class Loaded(NamedTuple):
+    """Data as `build` needs them."""
+
+    dataset: data.Dataset | data.Stream
+    resident: Resident  # What is kept on the devices.
+    size: int  # Training images.
+
+
+def build(
+    config: Config, fit: bool = False, devices: Sequence[Any] | None = None, loaded: Loaded | None = None
+) -> Experiment:
     """Returns the experiment of a config.
 
     Args:
       fit: whether to leave out devices that cannot be given as much as the others; an error otherwise.
+      devices: those there are, instead of JAX's.
+      loaded: the data, instead of those that the config names; without images but their shapes nothing can be run.
 
     Raises UserError where the config is off, does not fit its data or its devices, or the data cannot be had.
     """
     validate(config)
-    devices = _choose_devices(config.devices)
-    dataset, resident, size = _load(config)
+    devices = _choose_devices(config.devices, devices or jax.devices())
+    dataset, resident, size = loaded or load(config)
     if config.data.fingerprint not in ("", dataset.fingerprint()):
         raise UserError(
             f"the data of {dataset.name} are not those that this run began with ({dataset.origin}): restore them, or"
@@ -116,16 +128,19 @@ def reopen(config: Config) -> Experiment:
     return build(config, fit=True)._replace(devices=jax.devices())
 
 
-def _load(config: Config) -> tuple[data.Dataset | data.Stream, Resident, int]:
-    """Returns the data, what of them is kept on the devices, and the number of training images."""
+def load(config: Config) -> Loaded:
+    """Returns the data that a config names.
+
+    Raises UserError where they cannot be had.
+    """
     asked = config.data
     if not asked.stream:
         dataset = data.load(asked.name, asked.source, asked.dir, asked.image_size, asked.crop, asked.corrupt)
         resident = Resident(dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels)
-        return dataset, resident, len(dataset.train_images)
+        return Loaded(dataset, resident, len(dataset.train_images))
     stream = data.open_stream(asked.name, asked.source, asked.dir, asked.image_size, asked.crop, asked.corrupt)
     images, labels = next(stream.batches(config.seed, "initialize", min(config.initial_images, stream.size), 0))
-    return stream, Resident(images, labels, images[:0], labels[:0]), stream.size
+    return Loaded(stream, Resident(images, labels, images[:0], labels[:0]), stream.size)
 
 
 def _needs(config: Config, techniques: Mapping[str, Technique], dataset: data.Dataset | data.Stream) -> dict[str, str]:
@@ -222,9 +237,9 @@ def _schedule(config: Config, plan: Plan, name: str, size: int) -> tuple[int, in
     return updates_per_epoch, total_updates
 
 
-def _choose_devices(count: int) -> list[Any]:
+def _choose_devices(count: int, devices: Sequence[Any]) -> list[Any]:
     # By host: of a batch that is split over them, each one holds a stretch.
-    available = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    available = sorted(devices, key=lambda device: (device.process_index, device.id))
     if count > len(available):
         raise UserError(f"devices={count} but there are {len(available)}: use --config.devices=0 for all of them")
     if 0 < count < len(available) and jax.process_count() > 1:

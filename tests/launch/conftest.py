@@ -22,6 +22,14 @@ STAND_IN = """
     flags = dict(argument.lstrip("-").split("=", 1) for argument in sys.argv[1:])
     workdir, behaviour = pathlib.Path(flags["workdir"]), flags.get("config.behaviour", "")
     workdir.mkdir(parents=True, exist_ok=True)
+    if os.environ.get("SLURM_PROCID", "0") != "0":  # Of one run on several hosts: writes nothing, ends with the first.
+        with (workdir / f"host{os.environ['SLURM_PROCID']}").open("a") as file:
+            file.write(flags["hosts"] + os.environ["SLURM_NTASKS"] + " ")
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        begun = len((workdir / f"host{os.environ['SLURM_PROCID']}").read_text().split())
+        while not (workdir / "ends").exists() or len((workdir / "ends").read_text()) < begun:
+            time.sleep(0.02)
+        sys.exit(0)
     with (workdir / "starts").open("a") as file:
         file.write(os.environ.get("CUDA_VISIBLE_DEVICES", "") + "\\n")
     (workdir / "events").open("a").write("started ")
@@ -35,6 +43,7 @@ STAND_IN = """
         finish(False)
     def finish(done):
         (workdir / "summary.json").write_text(json.dumps({"finished": done}))
+        (workdir / "ends").open("a").write(".")
         print("finished" if done else "stopped and saved")
         sys.exit(0)
     def train(epoch):

@@ -20,8 +20,10 @@ def sbatch(script: str) -> None:
     array = re.search(r"--array=0-(\d+)%\d+", text)
     number = str(1 + len(list(HOME.glob("submitted/*"))))
     (HOME / "submitted" / number).write_text(text)
+    nodes, tasks = (int((re.search(rf"--{flag}=(\d+)", text) or [0, 1])[1]) for flag in ("nodes", "ntasks-per-node"))
     for index in range(int(array[1]) + 1) if array else [None]:
-        environment = os.environ | {"SLURM_JOB_ID": number, "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
+        environment = os.environ | {"SLURM_JOB_ID": number, "SLURM_NTASKS": str(nodes * tasks), "SLURM_PROCID": "0"}
+        environment |= {"SLURM_JOB_NUM_NODES": str(nodes), "SLURM_STEP_NODELIST": "localhost", "SLURM_LOCALID": "0"}
         job = number
         if index is not None:
             environment |= {"SLURM_ARRAY_JOB_ID": number, "SLURM_ARRAY_TASK_ID": str(index)}
@@ -54,7 +56,16 @@ def srun(*arguments: str) -> None:
     job = "_".join(os.environ[name] for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID") if name in os.environ)
     job = job or os.environ["SLURM_JOB_ID"]
     (HOME / "tasks" / job).write_text(str(os.getpid()))
-    for tag, value in (("%A_%a", job), ("%j", job), ("%t", "0")):
+    count = int(os.environ["SLURM_NTASKS"])
+    others: list[int] = []
+    for number in range(count - 1, -1, -1):  # This process becomes the first one.
+        if number == 0 or (child := os.fork()) == 0:
+            break
+        others.append(child)
+    if number == 0 and others:  # What the cluster sends goes to all.
+        (HOME / "tasks" / job).write_text(" ".join(map(str, (os.getpid(), *others))))
+    os.environ["SLURM_PROCID"] = str(number)
+    for tag, value in (("%A_%a", job), ("%j", job), ("%t", str(number))):
         output = output.replace(tag, value)
     with Path(output).open("ab") as file:
         os.dup2(file.fileno(), 1)

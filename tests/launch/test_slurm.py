@@ -99,6 +99,33 @@ def test_out_of_time_a_run_saves_and_queues_up_again(begin, starts, place, slurm
         assert starts(f"seed={seed}") == 2
 
 
+def test_a_run_over_several_nodes_is_one_run(begin, starts, place, slurm, environment, until):
+    """Of every process of a job one part, which saves, queues up again and is finished with the first one."""
+    arguments = ["--slurm", "--config.behaviour=wait", "--seeds=1,2", "--slurm_nodes=2", "--slurm_gpus=2"]
+    process = begin(*arguments, **environment)
+    for index in (0, 1):
+        folder = place / "w" / f"seed={index + 1}"
+        until(lambda folder=folder: (folder / "metrics.jsonl").exists())
+        until(lambda folder=folder: len(list(folder.glob("host*"))) == 3)
+        until(lambda index=index: len((slurm / "tasks" / f"1_{index}").read_text().split()) == 4)
+        for task in reversed((slurm / "tasks" / f"1_{index}").read_text().split()):
+            os.kill(int(task), signal.SIGUSR2)
+    out, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, out + error
+    text = (slurm / "submitted" / "1").read_text()
+    for flag in ("nodes=2", "ntasks-per-node=2", "gpus-per-node=2"):
+        assert f"#SBATCH --{flag}\n" in text
+    for seed in (1, 2):
+        folder = place / "w" / f"seed={seed}"
+        assert (folder / "signals").read_text() == "SIGTERM " and starts(f"seed={seed}") == 2
+        for number in (1, 2, 3):
+            assert (folder / f"host{number}").read_text() == "auto4 auto4 "
+            log = (place / "w" / "logs" / f"seed={seed}.host{number}.log").read_text()
+            assert log.count("--hosts=auto") == 2
+        # The record is of the sweep's own flags: the same command has nothing left to do.
+        assert "--hosts=auto" not in (folder / "launch.json").read_text()
+
+
 def test_what_fails_is_named(sweep, starts, environment):
     result = sweep("--slurm", "--config.behaviour=mistake,crash", "--retries=0", **environment)
     assert result.returncode == 1
@@ -111,6 +138,8 @@ def test_what_fails_is_named(sweep, starts, environment):
 
 def test_no_cluster_is_one_line(sweep, slurm, environment):
     assert "squeue does not answer" in refused(sweep("--slurm"))
+    assert "--slurm_nodes=0: expected 1 or more" in refused(sweep("--slurm", "--slurm_nodes=0", **environment))
+    assert "--slurm_nodes is for a SLURM cluster" in refused(sweep("--slurm_nodes=2"))
     (slurm / "down").touch()
     assert "squeue does not answer" in refused(sweep("--slurm", **environment))
     (slurm / "down").unlink()

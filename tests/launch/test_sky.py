@@ -1,0 +1,29 @@
+"""The files for SkyPilot, read by SkyPilot's own loader. No cloud was asked for anything."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+sky = pytest.importorskip("sky", reason="SkyPilot is not installed: pip install skypilot")
+
+
+@pytest.mark.parametrize(
+    ("name", "accelerators"),
+    [
+        ("gpu", {"H100": 1, "A100-80GB": 1, "L4": 1}),
+        ("gpus", {"H100": 8, "A100-80GB": 8}),
+        ("tpu", {"tpu-v5litepod-8": 1}),
+    ],
+)
+def test_skypilot_reads_it(name, accelerators, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    task = sky.Task.from_yaml(os.fspath(REPOSITORY / "launch" / "sky" / f"{name}.yaml"))
+    found = [resources.accelerators for resources in task.resources]
+    assert {kind: count for each in found for kind, count in each.items()} == accelerators
+    assert all(resources.use_spot for resources in task.resources)
+    assert set(task.envs) == {"EXPERIMENT", "FLAGS", "BUCKET"} and set(task.storage_mounts) == {"/runs"}
+    extra = "tpu" if name == "tpu" else "cuda"
+    assert f'".[{extra},prepare]"' in task.setup
+    assert "-m igan.main" in task.run and "--workdir=" in task.run and "$FLAGS" in task.run

@@ -1,0 +1,294 @@
+"""Plans of small games by the real compilers, where they are installed; what is derived from them, everywhere."""
+
+import importlib.util
+import json
+from collections import Counter
+
+import jax
+import pytest
+
+from igan import plan
+from igan.config import default
+from igan.errors import RunError, UserError
+from igan.planning import bounds, compiling, flops, program, report, shapes, targets
+from igan.run import experiment
+from tests.command import EXPERIMENT, PATIENCE, SMALL, Outcome, refused, run_main
+
+TPU, GPU = targets.parse("tpu:v5e:2x4"), targets.parse("gpu:h100:8")
+needs_tpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: [tpu]")
+needs_gpu = pytest.mark.skipif(
+    importlib.util.find_spec("jax_plugins") is None or importlib.util.find_spec("jax_plugins.xla_cuda12") is None,
+    reason="the CUDA plugin is not installed: [cuda]",
+)
+
+
+def tiny(replicas: int):
+    config = default()
+    config.experiment, config.variant = "mnist", "tiny"
+    config.data.source = "embedded"
+    config.replicas, config.batch_size, config.initial_images, config.steps_per_chunk = replicas, 16, 16, 3
+    config.networks.generator_layers = config.networks.discriminator_layers = (8,)
+    config.networks.latent_size = 4
+    config.techniques.non_saturating.enabled = True
+    return config
+
+
+MEASURED = compiling.Measured(
+    arguments=100, output=20, temporaries=30, aliased=10, code=5, beside=50, refused=0,
+    update=program.Counts(40, 3_352_000_000, 335_200, {"all-reduce": (2, 64)}), dispatch=program.Counts(7, 0, 0, {}),
+    flops={"float32 default": 4_945_000_000}, carried=0, updates=3, compile_seconds=1.0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def here():
+    """The game on the devices that are here, whose plan and updates those of another machine share."""
+    return experiment.build(tiny(8))
+
+
+def test_bounds(here):
+    """989.5 / 2 TFLOP/s in TF32 are 10 us, 335,200 bytes at 3,352 GB/s are 0.1 us, and 40 kernels 40 us."""
+    config = tiny(8)
+    result = bounds.plan(config, here, GPU, MEASURED, price=3.0)
+    assert result["seconds"] == pytest.approx({"compute": 1e-5, "memory": 1e-7, "launches": 4e-5})
+    assert (result["bounded_by"], result["seconds_per_update_bound"]) == ("launches", pytest.approx(4e-5))
+    assert result["bytes_per_device"] == 195 and result["fits"]
+    assert result["updates"] == 300 * (4000 // 16)
+    assert result["hours_bound"] == pytest.approx(75_000 * 4e-5 / 3600)
+    assert result["price_bound"] == pytest.approx(8 * 3.0 * 75_000 * 4e-5 / 3600)
+    assert result["intensity"] == pytest.approx(4_945_000_000 / 3_352_000_000)
+    assert result["collectives"] == [{"kind": "all-reduce", "count": 2, "bytes": 64}]
+    # On a TPU all that is not on the chip is traffic, at 819 GB/s; and nothing is launched.
+    other = bounds.plan(config, here, TPU, MEASURED)
+    assert other["seconds"]["memory"] == pytest.approx(3.352e9 / 819e9) and other["bounded_by"] == "memory"
+    assert other["launches"] is None and other["seconds"]["launches"] == 0 and "price_bound" not in other
+
+
+def test_a_state_larger_than_the_chip_is_read_and_written_by_every_update(here):
+    carried = MEASURED._replace(carried=50 * 2**20 + 1_676_000_000)
+    result = bounds.plan(tiny(8), here, GPU, carried)
+    assert result["seconds"]["memory"] == pytest.approx(1e-3) and result["bounded_by"] == "memory"
+
+
+def test_what_does_not_fit(here):
+    large = MEASURED._replace(temporaries=GPU.capacity)
+    assert not bounds.plan(tiny(8), here, GPU, large)["fits"]
+    refused = bounds.plan(tiny(8), here, TPU, MEASURED._replace(refused=17 * 2**30), price=1.0)
+    assert not refused["fits"] and refused["bytes_per_device"] == 17 * 2**30 + 50
+    assert refused["seconds_per_update_bound"] is None and refused["price_bound"] is None
+
+
+@pytest.mark.parametrize("slope", [1, 7, 1000])
+@pytest.mark.parametrize("bend", [0.0, 0.4])
+@pytest.mark.parametrize("unit", [1, 8])
+def test_the_largest_is_found_in_few_tries(slope, bend, unit):
+    tries = []
+
+    def needs(number):
+        tries.append(number)
+        return int(100 + slope * number * (1 + bend * (number > 300)))
+
+    found = bounds.largest(needs, 50_000, unit, 10_000)
+    assert found == max(n for n in range(0, 10_001, unit) if needs(n) <= 50_000)
+    assert len(tries) - len(range(0, 10_001, unit)) <= 16
+    assert bounds.largest(lambda _: 60_000, 50_000, unit, 10_000) == 0
+    assert bounds.largest(lambda _: 1, 50_000, unit, 10_000) == 10_000
+    assert bounds.largest(needs, 50_000, unit=16, most=15) == 0
+
+
+def test_a_plan_needs_no_data():
+    config = tiny(1)
+    for name, sizes in shapes.KNOWN.items():
+        config.data.name, config.data.source, config.data.image_size = name, "auto", 128 * (name == "imagenet2012")
+        config.data.stream = name == "imagenet2012"
+        loaded = shapes.of(config)
+        assert loaded.size == sizes.train and loaded.dataset.classes == sizes.classes
+        assert isinstance(loaded.resident.images, jax.ShapeDtypeStruct)
+        side = config.data.image_size or sizes.image[0]
+        kept = 16 if config.data.stream else sizes.train
+        assert loaded.resident.images.shape == (kept, side, side, sizes.image[2])
+    config.data.name, config.data.stream, config.data.image_size = "mine", False, 0
+    assert shapes.of(config, "500x8x9x3:4").resident.images.shape == (500, 8, 9, 3)
+    for wrong in ("500x8x8:4", "0x8x8x3:1", "many", "5x8x8x3:0"):
+        with pytest.raises(UserError, match="IMAGESxHEIGHTxWIDTHxCHANNELS"):
+            shapes.of(config, wrong)
+
+
+def test_embedded_digits_are_as_large_as_they_are():
+    there, planned = experiment.load(tiny(1)), shapes.of(tiny(1))
+    for real, shape in zip(jax.tree.leaves(there.resident), jax.tree.leaves(planned.resident), strict=True):
+        assert (real.shape, real.dtype) == (shape.shape, shape.dtype)
+    assert there.size == planned.size
+
+
+@pytest.mark.parametrize(("module", "target", "extra"), [("libtpu", TPU, "tpu"), ("jax_plugins", GPU, "cuda")])
+def test_a_compiler_that_is_missing(module, target, extra, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name.startswith(module) else find(name))
+    with pytest.raises(UserError, match=rf'pip install -e "\.\[{extra}\]"'):
+        compiling.devices(target)
+
+
+def test_the_table_says_where_each_number_comes_from(here, capsys):
+    result = bounds.plan(tiny(8), here, GPU, MEASURED, price=3.0) | {"found": {"field": "batch_size", "largest": 64}}
+    report.table(result)
+    shown = " ".join(capsys.readouterr().out.split())
+    for word in (
+        "compiler",
+        "counted",
+        "data sheet",
+        "assumed",
+        "lower bound",
+        "all-reduce",
+        "40",
+        "--config.batch_size=64",
+    ):
+        assert word in shown, shown
+    report.table(
+        bounds.plan(
+            tiny(8),
+            here,
+            TPU,
+            MEASURED._replace(arguments=0, temporaries=0, output=0, aliased=0, code=0, refused=17 * 2**30),
+        )
+    )
+    assert "does not fit" in capsys.readouterr().out
+
+
+def test_a_price():
+    for wrong in ("nan", "-1", "inf", "cheap", ""):
+        with pytest.raises(UserError, match=f"--price={wrong}"):
+            plan.parse_price(wrong)
+
+
+def test_what_a_refused_program_says():
+    assert compiling._needed("RESOURCE_EXHAUSTED: Ran out of memory. Used 17.50G of 15.75G hbm.") == 35 * 2**29
+    assert compiling._needed("something else") == 0
+
+
+@pytest.fixture
+def command(processes, tmp_path):
+    """Runs `python -m igan.plan` with these arguments in an empty folder, with a cache of its own."""
+
+    def run(*arguments: str) -> Outcome:
+        environment = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "xla")}
+        process = processes.Process(target=run_main, args=(list(arguments), tmp_path, environment, "igan.plan"))
+        process.start()
+        process.join(timeout=PATIENCE)
+        if process.is_alive():
+            process.kill()
+            pytest.fail(f"{arguments} did not end")
+        out, error = ((tmp_path / f".{name}").read_text() for name in ("out", "error"))
+        return Outcome(process.exitcode, out, error)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--target=KIND:NAME:SHAPE", "gpu:h100"]),
+        (["--target=tpu:v5e:5x5"], ["no slice", "2x4"]),
+        (["--target=gpu:h10"], ["Did you mean 'gpu:h100'"]),
+        (["--target=gpu:h100", "--find=epochs"], ["batch_size or replicas"]),
+        (["--target=gpu:h100", "--price=free"], ["--price=free"]),
+        (["--target=gpu:h100", "--workdir=runs/a"], ["--workdir is a flag of igan.main"]),
+        (["--target=gpu:h100", "--config.batchsize=3"], ["batch_size"]),
+        (["--target=gpu:h100", "--config.data.name=nowhere", "--config.data.source=tfds"], ["--data="]),
+    ],
+)
+def test_commands_that_are_refused(command, arguments, words):
+    refused(command(EXPERIMENT, *SMALL, *arguments), *words)
+
+
+def check_small_plan(result, target):
+    assert result["target"] == target.name and result["devices"] == 8 and result["replicas"] == 8
+    assert result["fits"] and 3_920_000 < result["bytes_per_device"] < 100e6  # 5,000 images of 784 bytes are there.
+    assert result["collectives"] == []  # Of replicas that are dealt out.
+    assert result["updates_per_dispatch"] == 3
+    # One image through both networks is 2 * (4 * 8 + 8 * 784) and 2 * (784 * 8 + 8) operations.
+    forward = 2 * 16 * (4 * 8 + 8 * 784), 2 * 16 * (784 * 8 + 8)
+    assert 4 * sum(forward) < result["flops_per_update"] < 8 * sum(forward)
+    assert result["bytes_per_update"] > 0 and result["seconds_per_update_bound"] > 0
+    json.dumps(result)
+
+
+# As `tiny`: a command, because what JAX has found on this machine decides whether the CUDA plugin is there.
+TINY = (
+    *(EXPERIMENT + ":unsupervised", "--config.data.source=embedded", "--config.replicas=8", "--config.batch_size=16"),
+    *("--config.initial_images=16", "--config.steps_per_chunk=3", "--config.networks.latent_size=4"),
+    *("--config.networks.generator_layers=(8,)", "--config.networks.discriminator_layers=(8,)"),
+)
+
+
+@pytest.mark.parametrize("target", [pytest.param(TPU, marks=needs_tpu), pytest.param(GPU, marks=needs_gpu)])
+def test_a_plan_of_the_real_compiler(command, target, tmp_path):
+    outcome = command(*TINY, f"--target={target.name}", "--json", "--price=1.2")
+    assert outcome.code == 0, outcome
+    result = json.loads(outcome.out)
+    check_small_plan(result, target)
+    if target is GPU:
+        assert 20 < result["launches"] < 200 and result["bounded_by"] == "launches"
+    else:
+        assert result["launches"] is None and result["bounded_by"] in ("compute", "memory")
+    # Asked again nothing is compiled, and what is shown promises nothing.
+    again = command(*TINY, f"--target={target.name}", "--price=1.2")
+    assert all(word in again.out for word in ("lower bound", "fits", "its price", "kept")), again
+    assert not any(word in again.out for word in ("optimal", "predict", "estimate"))
+    assert len(list((tmp_path / "plans").iterdir())) == 1
+    refused(command(*TINY, f"--target={target.name}", "--config.replicas=9"), "cannot be dealt out evenly over 8")
+
+
+@pytest.mark.parametrize("target", [pytest.param(TPU, marks=needs_tpu)])
+def test_the_devices_of_a_target(target):
+    devices = compiling.devices(target)
+    assert len(devices) == 8 and {device.platform for device in devices} == {target.kind}
+
+
+@needs_tpu
+def test_every_slice_of_the_table_is_one():
+    for chip in targets.CHIPS["tpu"].values():
+        for shape in chip.shapes[:4]:
+            target = targets.parse(f"tpu:{chip.name}:{shape}")
+            assert len(compiling.devices(target)) == target.devices
+    with pytest.raises(RunError, match="the compiler knows no"):
+        compiling.devices(TPU._replace(shape="3x3"))
+
+
+def test_operations_are_those_of_the_program_that_trains(here):
+    """Traced for the devices that are here: the count is of all of them, and the same for one and for three updates."""
+    stage = here.plan.stages[-1]
+    one, three = (flops.count(here.engine.trace(stage, updates).jaxpr) for updates in (1, 3))
+    assert three == Counter({kind: 3 * number for kind, number in one.items()})
+    assert one.total() > 0
+
+
+@pytest.mark.parametrize(
+    ("field", "changes", "tried"),
+    [
+        ("replicas", {}, 8),  # Dealt out to eight devices,
+        ("replicas", {"devices": 4}, 4),  # or to as many as the config takes.
+        ("batch_size", {"replicas": 8}, 1),  # Of replicas that are dealt out a batch is whole,
+        ("batch_size", {"replicas": 1}, 8),  # of a single one it is split,
+        ("batch_size", {"replicas": 1, "accumulate": 3}, 24),  # and looked at in parts.
+    ],
+)
+def test_what_is_found_can_be_dealt_out(field, changes, tried, monkeypatch):
+    config, seen = tiny(8), []
+    for name, value in changes.items():
+        config[name] = value
+    before = config.copy_and_resolve_references()
+
+    def needs(asked, target, data="", price=0.0, note=None):
+        seen.append(asked[field])
+        return {"bytes_per_device": asked[field] * 10**8}
+
+    monkeypatch.setattr(plan, "plan", needs)
+    found = plan.find(config, TPU, field, "", lambda _: None)
+    most = TPU.capacity // 10**8
+    assert seen[0] == tried and all(number % tried == 0 for number in seen)
+    assert found == most - most % tried and config == before
+    config.batch_size = 16
+    monkeypatch.setattr(plan, "plan", lambda *_, **__: {"bytes_per_device": 1})
+    most = 100_000 if field == "replicas" else 4000  # Training images.
+    assert plan.find(config, TPU, field, "", lambda _: None) == most - most % tried
