@@ -26,6 +26,7 @@ VARIANTS = [
     *(("svhn", variant) for variant in ("", "feature_matching", "minibatch_discrimination")),
     ("imagenet", ""),
     ("gans", ""),  # The others are in tests/test_gans.py.
+    *(("growing", variant) for variant in ("", "pggan", "stylegan", "a", "b", "c", "d", "e", "f")),
     *(("mixture", variant) for variant in ("", "grid", "spiral", "unrolled_ring", "pacgan_ring", "pacgan_grid")),
 ]
 
