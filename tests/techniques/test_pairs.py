@@ -38,6 +38,7 @@ SHAPES = {
 LONG = bool(os.environ.get("IGAN_LONG_TESTS"))
 if LONG:  # `dcgan` is convolutional too.
     SHAPES["convolutional"] = (16, 16, 3)
+    SHAPES["style"] = (4, 4, 1)
 SETTINGS = {
     "convolutional": {"latent_size": 3, "generator_widths": (3,), "discriminator_widths": (2, 3)},
     "dcgan": {"latent_size": 3, "generator_widths": (3,), "discriminator_widths": (2,)},
