@@ -25,7 +25,7 @@ from igan.models.functional import filled, gives, network
 from igan.types import Array, Context, Critique, Key, Networks
 
 PLACES = ("generator_layer", "discriminator_layer", "generator_labels", "discriminator_labels")
-SMALLEST = 4  # Side of the smallest feature maps.
+SMALLEST = (3, 4, 5, 6, 7)  # Sides of the smallest feature maps: 4 in the paper, 7 for images of 28 pixels.
 EXPANSION = 2  # How many times as wide a block is inside.
 GAIN = math.sqrt(2 / (1 + SLOPE**2))  # Of a layer before a leaky rectifier.
 
@@ -68,12 +68,13 @@ class Block(nn.Module):
 class Generator(nn.Module):
     """Latents [n, latent_size] -> images float32 [n, side, side, channels], which nothing keeps in a range.
 
-    A learned image of 4 x 4 pixels, each of whose channels the latent multiplies, then the stages' blocks.
+    A learned image, of 4 x 4 pixels mostly, each of whose channels the latent multiplies, then the stages' blocks.
     """
 
     widths: Sequence[int]
     blocks: int
     group_size: int
+    smallest: int
     channels: int
     dtype: Any
     layer: MakeLayer = WeightLayer
@@ -83,7 +84,7 @@ class Generator(nn.Module):
     def __call__(self, latents: Array, context: Context) -> Array:
         total = self.blocks * len(self.widths)
         linear = Layer(self.widths[0], bias=False, kernel_init=normal())
-        basis = self.param("basis", nn.initializers.normal(1.0), (SMALLEST, SMALLEST, self.widths[0]))
+        basis = self.param("basis", nn.initializers.normal(1.0), (self.smallest, self.smallest, self.widths[0]))
         given = latents if self.on_labels is None else self.on_labels()(latents, context)
         factors = self.layer(linear)(given, context)
         hidden = (basis * factors[:, None, None]).astype(self.dtype)
@@ -102,6 +103,7 @@ class Discriminator(nn.Module):
     widths: Sequence[int]  # As the generator's: the last one is that of the pixels.
     blocks: int
     group_size: int
+    smallest: int
     dtype: Any
     layer: MakeLayer = WeightLayer
     on_labels: Callable[[], Callable[[Array, Context], Array]] | None = None
@@ -116,7 +118,7 @@ class Discriminator(nn.Module):
                 hidden = _widened(self, smooth_downsample(hidden), width, context)
             for _ in range(self.blocks):
                 hidden = Block(self.group_size, total, self.dtype, self.layer)(hidden, context)
-        whole = first._replace(features=width, kernel=SMALLEST, groups=width)
+        whole = first._replace(features=width, kernel=self.smallest, groups=width)
         features = self.layer(whole)(hidden, context)[:, 0, 0].astype(float)
         if self.on_labels is not None:
             return Critique(self.on_labels()(features, context), features)
@@ -144,7 +146,7 @@ def make(
     """Returns the networks.
 
     Args:
-      image_shape: height, width, channels; a square of 4 pixels doubled once for each of the widths but the first.
+      image_shape: height, width, channels; a square of 3 to 7 pixels doubled once for each width but the first.
       classes: not used: there are no class logits.
       layers: what techniques put into the networks, by place: "generator_labels", called with (latents, context),
         returns more of them, and "discriminator_labels", called with (features, context), the logits.
@@ -167,13 +169,17 @@ def make(
         lambda size: is_width(size) and not any(EXPANSION * width % size for width in widths),
     )
     dtype = precision_dtype(precision)
-    side = SMALLEST * 2 ** (len(widths) - 1)
-    require_fitting("r3gan", image_shape, f"{side} x {side}", lambda each: each == side, widths=tuple(widths))
+    sides = {side * 2 ** (len(widths) - 1): side for side in SMALLEST}
+    needed = f"squares of {', '.join(map(str, sides))} pixels"
+    require_fitting(
+        "r3gan", image_shape, needed, lambda each: each == image_shape[1] and each in sides, widths=tuple(widths)
+    )
+    smallest = sides[image_shape[1]]
 
     def sample_latents(key: Key, count: int) -> Array:
         return jax.random.normal(key, (count, latent_size))
 
-    sizes = (tuple(widths), blocks, group_size)
+    sizes = (tuple(widths), blocks, group_size, smallest)
     of_generator = filled(layers, layer="generator_layer", on_labels="generator_labels")
     of_discriminator = filled(layers, layer="discriminator_layer", on_labels="discriminator_labels")
     return Networks(

@@ -222,7 +222,8 @@ def test_a_network_that_cannot_be_is_refused_by_the_name_of_its_field(field, val
 @pytest.mark.parametrize("side", [28, 64])
 def test_images_that_do_not_fit_are_one_line_that_says_which_would(side):
     with pytest.raises(
-        UserError, match=rf"{side} x {side} pixels .* they need 32 x 32\. Set .*networks\.widths"
+        UserError,
+        match=rf"{side} x {side} pixels .* they need squares of 24, 32, 40, 48, 56 pixels\. Set .*networks\.widths",
     ) as error:
         load(side)
     assert "\n" not in str(error.value)
