@@ -33,6 +33,7 @@ PUBLISHED = {
     "unrolled": (2e-4, 1e-4, 0.5, 0.99, 1, (128, 128), False),
     "minibatch": (2e-4, 2e-4, 0.5, 0.999, 1, (64, 64), False),
     "r3": (2e-4, 2e-4, 0.0, 0.99, 1, (512, 512), False),
+    "r3gan": (2e-4, 2e-4, 0.0, 0.99, 1, (512, 512), False),
 }
 TECHNIQUES = {
     "dcgan": ["non_saturating"],
@@ -48,8 +49,9 @@ TECHNIQUES = {
     "unrolled": ["minimax", "unrolled"],
     "minibatch": ["minibatch_discrimination", "non_saturating"],
     "r3": ["r1", "r2", "relativistic"],
+    "r3gan": ["label_embedding", "r1", "r2", "relativistic"],
 }
-assert set(PUBLISHED) == set(TECHNIQUES) == set(gans.SETUPS) == set(recipes.KNOWN)
+assert set(PUBLISHED) == set(TECHNIQUES) == set(gans.SETUPS) == set(recipes.KNOWN) | {"r3gan"}
 READY = [
     name
     for name, needed in TECHNIQUES.items()
@@ -72,7 +74,7 @@ def test_a_recipe_has_its_papers_numbers(name):
         assert b1 is None or (player.b1, player.b2) == (b1, b2)
         assert player.constant_share == (0.0 if falls else 1.0)
     assert sorted(key for key, each in config.techniques.items() if each.enabled) == TECHNIQUES[name]
-    assert config.average_rate == 1.0 or name == "r3"
+    assert config.average_rate == 1.0 or name in ("r3", "r3gan")
 
 
 @each_ready
@@ -137,7 +139,7 @@ def test_the_docstring_lists_every_variant():
 def test_the_readme_lists_every_variant_and_family():
     text = (Path(__file__).parents[1] / "README.md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| `experiments/gans.py"))
-    assert re.findall(r":(\w+)`", row) == list(recipes.KNOWN)
+    assert re.findall(r":(\w+)`", row) == [*recipes.KNOWN, "r3gan"]
     assert all(f"](igan/models/{family}.py)" in text for family in ("dcgan", "resnet"))
 
 
@@ -151,15 +153,17 @@ def test_an_unknown_variant_is_refused_with_the_known():
 def pictures(tmp_path_factory) -> Path:
     """Twenty images of 8 x 8 pixels."""
     random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("pictures")
-    (folder / "all").mkdir()
     for index in range(20):
-        Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / "all" / f"{index}.png")
+        kind = folder / f"kind{index % 2}"
+        kind.mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(kind / f"{index}.png")
     return folder
 
 
 NARROW = {
     "dcgan": {"generator_widths": (5, 4), "discriminator_widths": (4, 5)},
     "resnet": {"generator_widths": (4, 4), "discriminator_widths": (4, 4), "discriminator_halvings": 1},
+    "r3gan": {"widths": (4, 4), "blocks": 1, "group_size": 4},
 }
 
 
@@ -181,7 +185,8 @@ def test_a_recipe_plays_two_updates(name, pictures):
     random = np.random.default_rng(0)
 
     def batch(size: int) -> Batch:
-        return Batch(Examples(random.uniform(-1, 1, (size, 8, 8, 3)).astype(np.float32)))
+        labels = np.arange(size, dtype=np.int32) % 2 if game.networks.classes else None
+        return Batch(Examples(random.uniform(-1, 1, (size, 8, 8, 3)).astype(np.float32), labels))
 
     batches = Batches((batch(4),) * config.discriminator.steps, (batch(config.generator.batch_size or 4),))
     start = jax.jit(lambda key, real: step.initialize(game, key, real), compiler_options=COMPILER_OPTIONS)

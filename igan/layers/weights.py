@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 
 from igan.layers.convolution import conv, conv_transpose
+from igan.layers.grouped_convolution import grouped_conv
 from igan.types import Array, Context
 
 
@@ -17,6 +18,7 @@ class Layer(NamedTuple):
     kernel: int = 0  # Side of a convolution's square kernel; 0: a dense layer.
     stride: int = 1
     padding: int = 0  # Zeros on each side of the image.
+    groups: int = 1  # Into which the channels of a convolution of stride 1 are divided.
     transposed: bool = False  # `igan.layers.convolution.conv_transpose`, twice as large.
     is_last: bool = False  # The network's outputs.
     bias: bool = True  # False where a normalisation with a shift follows.
@@ -41,7 +43,7 @@ def apply_kernel(asked: Layer, kernel: Array, bias: Array | None, inputs: Array)
     """Returns what a layer makes of its inputs: a product, a convolution or a transposed one, and the bias.
 
     Args:
-      kernel: [inputs, features], or [side, side, inputs, features] of a convolution.
+      kernel: [inputs, features], or [side, side, inputs / groups, features] of a convolution.
       bias: [features], or None.
       inputs: [n, inputs], or [n, height, width, inputs] for a convolution.
 
@@ -52,6 +54,8 @@ def apply_kernel(asked: Layer, kernel: Array, bias: Array | None, inputs: Array)
     outputs: Any
     if not asked.kernel:
         outputs = inputs @ kernel
+    elif asked.groups > 1:
+        outputs = grouped_conv(inputs, kernel, asked.groups, asked.padding)
     elif asked.transposed:
         outputs = conv_transpose(inputs, kernel)
     else:
@@ -84,7 +88,7 @@ class WeightLayer(nn.Module):
     @nn.compact
     def __call__(self, inputs: Array, context: Context) -> Array:
         asked = self.asked
-        shape = (*[asked.kernel] * (2 if asked.kernel else 0), inputs.shape[-1], asked.features)
+        shape = (*[asked.kernel] * (2 if asked.kernel else 0), inputs.shape[-1] // asked.groups, asked.features)
         kernel = self.param("kernel", self.initializer(), shape)
         bias = self.param("bias", nn.initializers.zeros, (asked.features,)) if asked.bias else None
         if bias is not None and asked.rate != 1:

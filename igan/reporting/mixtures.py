@@ -9,6 +9,7 @@ from PIL import Image
 
 from igan.data import plane
 from igan.game import technique
+from igan.models import points
 from igan.reporting.ablation import direction, format_score, several_protocols
 from igan.reporting.pooling import Group, mean_and_std
 from igan.reporting.tables import NONE, UNFINISHED, Table
@@ -145,7 +146,11 @@ def left_out() -> dict[str, str]:
     >>> "minimax" in left_out()
     False
     """
-    needs = {name: technique.load({name: {"enabled": True}})[name].needs for name in technique.known()}
-    return {
-        name: NEVER_OF_POINTS[need] for name, each in needs.items() for need in sorted(each & NEVER_OF_POINTS.keys())
-    }
+    reasons = {}
+    for name in technique.known():
+        tested = technique.load({name: {"enabled": True}})[name]
+        for need in sorted(tested.needs & NEVER_OF_POINTS.keys()):
+            reasons[name] = NEVER_OF_POINTS[need]
+        if tested.layers.keys() - set(points.PLACES):
+            reasons[name] = "it is for other networks than those of points"
+    return reasons

@@ -1,4 +1,4 @@
-"""One update of the games of `dcgan`, `resnet` and `autoencoder` agrees with PyTorch."""
+"""One update of the games of `dcgan`, `resnet`, `autoencoder` and `r3gan` agrees with PyTorch."""
 
 import jax.numpy as jnp
 import pytest
@@ -7,7 +7,7 @@ pytest.importorskip("torch", reason="pip install igan[parity]")
 
 from tests.models.test_dcgan import SNGAN, UNROLLED, WGAN_GP
 from tests.models.torch_parity import assert_an_update_agrees
-from tests.references import autoencoder_torch, gans_torch
+from tests.references import autoencoder_torch, gans_torch, r3gan_torch
 
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
@@ -133,3 +133,19 @@ def test_an_update_of_the_boundary_equilibrium_game_agrees_with_torch(side, smal
     )
     assert abs(equilibrium.share - share) > 0.01 and 0 < equilibrium.share < 1
     assert float(memories["boundary_equilibrium"]) == pytest.approx(equilibrium.share, abs=1e-5)
+
+
+@pytest.mark.parametrize(("widths", "blocks", "group"), [((6, 4), 2, 4), ((4, 4, 4), 1, 2)])
+def test_an_update_of_r3gan_agrees_with_torch(widths, blocks, group):
+    """Relativistic pairs with both penalties: derivatives of the second order through groups and filters."""
+    gamma = 0.7
+    names = [(r"Block_(\d+)/WeightLayer_(\d+)", r"blocks.\1.layers.\2"), (r"WeightLayer_(\d+)", r"layers.\1")]
+    assert_an_update_agrees(
+        {"name": "r3gan", "latent_size": 5, "widths": widths, "blocks": blocks, "group_size": group},
+        4 * 2 ** (len(widths) - 1),
+        lambda: (r3gan_torch.Generator(5, widths, blocks, group), r3gan_torch.Discriminator(widths, blocks, group)),
+        ([*names, ("basis", "")], names),
+        (r3gan_torch.discriminator_loss(gamma), r3gan_torch.generator_loss),
+        {"relativistic": {}, "r1": {"gamma": gamma}, "r2": {"gamma": gamma}},
+        rate=0.06,
+    )

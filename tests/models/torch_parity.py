@@ -40,13 +40,13 @@ def in_torch_layout(params: Any, names: Names) -> dict[str, Any]:
     found = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         place, array = "/".join(each.key for each in path), np.float64(leaf)
-        pattern, name = next(each for each in names if re.match(f"{each[0]}/", place))
+        pattern, name = next(each for each in names if re.match(f"{each[0]}(/|$)", place))
         name = re.match(pattern, place).expand(name)
         is_transposed = name.startswith("*")
         if array.ndim == 4:
             array = array[::-1, ::-1].transpose(2, 3, 0, 1) if is_transposed else array.transpose(3, 2, 0, 1)
         field = "weight" if path[-1].key == "kernel" else path[-1].key
-        found[f"{name.lstrip('*')}.{field}"] = array.T if array.ndim == 2 else array
+        found[f"{name.lstrip('*')}.{field}".lstrip(".")] = array.T if array.ndim == 2 else array
     return {name: torch.tensor(np.ascontiguousarray(value)) for name, value in found.items()}
 
 

@@ -43,6 +43,7 @@ NARROW = {
         "fade_images": 100,
     },
     "autoencoder": {"latent_size": 4, "width": 3, "smallest": 3},
+    "r3gan": {"latent_size": 4, "widths": (4,), "blocks": 1, "group_size": 4},  # Of images of 3 pixels.
 }
 # Settings for a batch of six images, the defaults are for a hundred; for networks that normalise their weights; and for
 # lazy penalties.

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from igan.errors import UserError
 from igan.game import optimizer, step
 from igan.game.technique import Game, Technique
 from igan.techniques import r1, r2
@@ -66,6 +67,26 @@ def test_it_is_due_in_every_kth_step_at_k_times_the_strength(technique):
     values = np.array([due(jnp.int32(count)) for count in range(40)])
     np.testing.assert_array_equal(np.flatnonzero(values), [0, 16, 32])
     np.testing.assert_allclose(values[[0, 16, 32]], 16 * every, rtol=1e-6)
+
+
+@pytest.mark.parametrize("technique", [r1, r2])
+def test_gamma_goes_along_half_a_cosine_by_updates(technique):
+    """As R3GAN's, from 0.05 to 0.005; by the game's updates, also where only some steps are due."""
+    view = probes.look_at(*probes.draw())
+    unit, _ = technique.make(gamma=1.0).discriminator_loss(None, view)
+    for interval in (1, 2):
+        loss = technique.make(gamma=0.05, final_gamma=0.005, ramp=40, interval=interval).discriminator_loss
+        found = [loss(None, view._replace(turn=turn(number, count=0)))[0] / unit for number in (0, 10, 20, 40, 1000)]
+        expected = np.array([0.05, 0.005 + 0.045 * (1 + np.sqrt(0.5)) / 2, 0.0275, 0.005, 0.005])
+        np.testing.assert_allclose(found, interval * expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("ramp", -1), ("ramp", 1.5), ("final_gamma", -1.0), ("final_gamma", np.nan)]
+)
+def test_a_ramp_that_cannot_be_is_refused(field, value):
+    with pytest.raises(UserError, match=rf"techniques\.r2\.{field} is .*--config\.techniques\.r2\.{field}="):
+        r2.make(**{field: value})
 
 
 def linear_game(penalty: Technique) -> tuple[Game, GameState]:
