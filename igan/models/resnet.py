@@ -17,15 +17,25 @@ import jax
 import jax.numpy as jnp
 
 from igan.errors import UserError
+from igan.layers import truncation
 from igan.layers.batch_norm import BatchNorm
+from igan.layers.heads import MakeHead, no_head
 from igan.layers.norms import NORMS, MakeNorm, no_norm
 from igan.layers.residual import GLOROT, DownBlock, UpBlock
+from igan.layers.truncation import truncated
 from igan.layers.weights import Layer, MakeLayer, WeightLayer
 from igan.models import precision_dtype, require, require_latent_size, require_widths
 from igan.models.functional import as_they_are, critique, filled, gives, network
 from igan.types import Array, Context, Critique, Key, Networks
 
-PLACES = ("generator", "generator_norm", "generator_layer", "discriminator_layer", "discriminator_features")
+PLACES = (
+    "generator",
+    "generator_norm",
+    "generator_layer",
+    "discriminator_layer",
+    "discriminator_features",
+    "discriminator_head",
+)
 POOLINGS = {"sum": jnp.sum, "mean": jnp.mean}
 LARGEST = 128  # Side of an image.
 
@@ -44,13 +54,13 @@ class Generator(nn.Module):
         height, width, channels = self.image_shape
         shrunk = 2 ** (len(self.widths) - 1)
         shape = (height // shrunk, width // shrunk, self.widths[0])
-        hidden = self.layer(Layer(math.prod(shape), kernel_init=GLOROT))(latents, context)
+        hidden = self.layer(Layer(math.prod(shape), kernel_init=GLOROT))(truncated(latents, context), context)
         hidden = hidden.reshape(-1, *shape).astype(self.dtype)
         for features in self.widths[1:]:
             hidden = UpBlock(features, self.norm, self.layer, self.dtype)(hidden, context)
-        hidden = jax.nn.relu(self.norm()(hidden, context))
+        hidden = jax.nn.relu(getattr(self.norm, "unconditional", self.norm)()(hidden, context))
         last = Layer(channels, kernel=3, padding=1, is_last=True, dtype=self.dtype, kernel_init=GLOROT)
-        return jnp.tanh(self.layer(last)(hidden, context).astype(jnp.float32))
+        return jnp.tanh(self.layer(last)(hidden, context).astype(float))
 
 
 class Discriminator(nn.Module):
@@ -65,6 +75,7 @@ class Discriminator(nn.Module):
     norm: MakeNorm
     layer: MakeLayer = WeightLayer
     on_features: Callable[..., Callable[[Array], Array]] = as_they_are
+    head: MakeHead = no_head
 
     @nn.compact
     def __call__(self, images: Array, context: Context) -> Critique:
@@ -74,9 +85,11 @@ class Discriminator(nn.Module):
             norm = self.norm if index else no_norm
             block = DownBlock(width, index < self.halvings, index == 0, norm, self.layer, self.dtype)
             hidden = block(hidden, context)
-        features = POOLINGS[self.pooling](jax.nn.relu(hidden), axis=(1, 2), dtype=jnp.float32)
+        features = POOLINGS[self.pooling](jax.nn.relu(hidden), axis=(1, 2), dtype=float)
         last = Layer(self.classes or 1, is_last=True, bias=self.last_bias, kernel_init=GLOROT)
-        return critique(self.layer(last)(self.on_features()(features), context), features, self.classes)
+        shown = self.on_features()(features)
+        said = critique(self.layer(last)(shown, context), features, self.classes)
+        return self.head(self.layer)(said, shown, context)
 
 
 def make(
@@ -144,7 +157,7 @@ def make(
         classes,
         dtype,
         NORMS[discriminator_norm],
-        **filled(layers, layer="discriminator_layer", on_features="discriminator_features"),
+        **filled(layers, layer="discriminator_layer", on_features="discriminator_features", head="discriminator_head"),
     )
     return Networks(
         generator=network(layers.get("generator", lambda module: module)(generator)),
@@ -152,6 +165,7 @@ def make(
         sample_latents=sample_latents,
         image_range=(-1.0, 1.0),
         convolutional=True,
+        options=frozenset({truncation.OPTION}),
         gives=gives(
             classes,
             independent_examples=discriminator_norm != "batch",
