@@ -19,7 +19,7 @@ from typing import Any
 from igan import recipes
 from igan.config import Config, check_variant, default
 
-VARIANTS = tuple(recipes.KNOWN)  # Of the whole table.
+VARIANTS = tuple(name for name in recipes.KNOWN if not name.endswith("_128"))  # Of the whole table.
 IMAGES = 120_000  # Real ones that each discriminator of a recipe sees: two epochs of MNIST.
 CONVOLUTIONS = {
     "latent_size": 64,
@@ -27,6 +27,12 @@ CONVOLUTIONS = {
     "generator_widths": (32, 16, 8),
     "discriminator_widths": (8, 16, 32),
     "kernel_std": 0.0,  # He's for all, as the penalties' papers have it.
+}
+BIGGAN = {
+    "piece_size": 16,
+    "embedding_size": 16,
+    "generator_widths": (8, 8, 8),
+    "discriminator_widths": (8, 8, 8),
 }
 RESIDUAL = {"latent_size": 64, "generator_widths": (8, 8, 8), "discriminator_widths": (8, 8, 8)}
 AUTOENCODER = {"latent_size": 32, "width": 8}
@@ -68,6 +74,7 @@ def recipe(name: str) -> Config:
     config.networks.update(settings)
     config.batch_size, config.replicas, config.steps_per_chunk = 64, 3, 25
     recipes.KNOWN[name](config)
+    config.techniques.self_attention.update(generator_resolution=14, discriminator_resolution=14)
     config.epochs = IMAGES // 60_000
     config.evaluation.images = 10_000
     config.evaluation.scores = (
@@ -81,8 +88,10 @@ def recipe(name: str) -> Config:
 
 def networks(name: str) -> tuple[str, dict[str, Any]]:
     """Returns the family of a recipe's networks and its settings, at 28 x 28 pixels."""
-    if name.endswith("_resnet"):
+    if name.endswith("_resnet") or name in ("sngan_projection", "sagan"):
         return "resnet", RESIDUAL
+    if name == "biggan":
+        return "biggan", BIGGAN
     if name == "began":
         return "autoencoder", AUTOENCODER
     return "dcgan", CONVOLUTIONS | ({"discriminator_norm": "none"} if name in WITHOUT_NORM else {})

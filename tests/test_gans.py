@@ -33,6 +33,11 @@ PUBLISHED = {
     "unrolled": (2e-4, 1e-4, 0.5, 0.99, 1, (128, 128), False),
     "minibatch": (2e-4, 2e-4, 0.5, 0.999, 1, (64, 64), False),
     "r3": (2e-4, 2e-4, 0.0, 0.99, 1, (512, 512), False),
+    "sngan_projection": (2e-4, 2e-4, 0.0, 0.9, 5, (64, 128), True),
+    "sagan": (2e-4, 2e-4, 0.5, 0.999, 5, (64, 64), False),
+    "sagan_128": (4e-4, 1e-4, 0.0, 0.9, 1, (256, 256), False),
+    "biggan": (2e-4, 2e-4, 0.5, 0.999, 5, (64, 64), False),
+    "biggan_128": (2e-4, 5e-5, 0.0, 0.999, 2, (2048, 2048), False),
 }
 TECHNIQUES = {
     "dcgan": ["non_saturating"],
@@ -48,6 +53,11 @@ TECHNIQUES = {
     "unrolled": ["minimax", "unrolled"],
     "minibatch": ["minibatch_discrimination", "non_saturating"],
     "r3": ["r1", "r2", "relativistic"],
+    "sngan_projection": ["conditional_batch_norm", "hinge", "projection", "spectral_norm"],
+    "sagan": ["conditional_batch_norm", "hinge", "projection", "self_attention", "spectral_norm"],
+    "sagan_128": ["conditional_batch_norm", "hinge", "projection", "self_attention", "spectral_norm"],
+    "biggan": ["hinge", "orthogonal", "projection", "self_attention", "spectral_norm"],
+    "biggan_128": ["hinge", "orthogonal", "projection", "self_attention", "spectral_norm"],
 }
 assert set(PUBLISHED) == set(TECHNIQUES) == set(gans.SETUPS) == set(recipes.KNOWN)
 READY = [
@@ -72,7 +82,9 @@ def test_a_recipe_has_its_papers_numbers(name):
         assert b1 is None or (player.b1, player.b2) == (b1, b2)
         assert player.constant_share == (0.0 if falls else 1.0)
     assert sorted(key for key, each in config.techniques.items() if each.enabled) == TECHNIQUES[name]
-    assert config.average_rate == 1.0 or name == "r3"
+    assert config.average_rate == 1.0 or name == "r3" or "biggan" in name
+    conditional = "projection" in TECHNIQUES[name]
+    assert (config.generated_labels == "uniform") == (config.labels_per_class == 0) == conditional
 
 
 @each_ready
@@ -151,15 +163,23 @@ def test_an_unknown_variant_is_refused_with_the_known():
 def pictures(tmp_path_factory) -> Path:
     """Twenty images of 8 x 8 pixels."""
     random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("pictures")
-    (folder / "all").mkdir()
     for index in range(20):
-        Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / "all" / f"{index}.png")
+        path = folder / f"class_{index % 2}" / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
     return folder
 
 
 NARROW = {
     "dcgan": {"generator_widths": (5, 4), "discriminator_widths": (4, 5)},
     "resnet": {"generator_widths": (4, 4), "discriminator_widths": (4, 4), "discriminator_halvings": 1},
+    "biggan": {
+        "piece_size": 3,
+        "embedding_size": 2,
+        "generator_widths": (4, 8),
+        "discriminator_widths": (8, 4),
+        "discriminator_halvings": 1,
+    },
 }
 
 
@@ -168,7 +188,10 @@ def narrow(name: str, pictures: Path):
     config.data.name = f"folder:{pictures}"
     config.devices, config.batch_size, config.initial_images, config.epochs = 1, 4, 6, 2
     config.generator.batch_size = 8 if config.generator.batch_size else 0
-    config.networks.latent_size = 5
+    config.accumulate, config.data.image_size, config.data.crop = 1, 0, "none"
+    config.techniques.self_attention.update(generator_resolution=8, discriminator_resolution=4)
+    if config.networks.name != "biggan":
+        config.networks.latent_size = 5
     config.networks.update(NARROW.get(config.networks.name, {}))
     config.discriminator.steps = min(2, config.discriminator.steps)
     return config
@@ -181,7 +204,8 @@ def test_a_recipe_plays_two_updates(name, pictures):
     random = np.random.default_rng(0)
 
     def batch(size: int) -> Batch:
-        return Batch(Examples(random.uniform(-1, 1, (size, 8, 8, 3)).astype(np.float32)))
+        labels = np.arange(size, dtype=np.int32) % 2 if game.networks.classes else None
+        return Batch(Examples(random.uniform(-1, 1, (size, 8, 8, 3)).astype(np.float32), labels))
 
     batches = Batches((batch(4),) * config.discriminator.steps, (batch(config.generator.batch_size or 4),))
     start = jax.jit(lambda key, real: step.initialize(game, key, real), compiler_options=COMPILER_OPTIONS)

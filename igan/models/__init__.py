@@ -8,6 +8,8 @@
 - "generator_layer", "discriminator_layer": (`igan.layers.weights.Layer`) -> a layer with weights, called with (inputs,
   context): how it holds them, normalised or not, is its own affair;
 - "discriminator_features": () -> a layer on the features [n, f] before the discriminator's last layer;
+- "generator_maps", "discriminator_maps": (heights of that player's feature maps) -> (height, what makes its layers,
+  their type) -> what is done to the maps after the first block of each height, called with (maps, context);
 - "discriminator_head": (what makes the discriminator's layers) -> what stands beside its last layer, called with
   (critique, features, context), and returns another critique.
 

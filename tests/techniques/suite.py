@@ -29,8 +29,15 @@ NARROW = {
         "discriminator_layers": (7,),
         "input_noise": 0.0,
     },
-    "autoencoder": {"latent_size": 4, "width": 3, "smallest": 3},
+    "autoencoder": {"latent_size": 4, "width": 3, "smallest": 4},
+    "resnet": {
+        "latent_size": 4,
+        "generator_widths": (2, 8),
+        "discriminator_widths": (8,),
+        "discriminator_halvings": 0,
+    },
 }
+SIDES = {"autoencoder": 4, "resnet": 4}  # Of the images of convolutional families.
 # Settings for a batch of six images, the defaults are for a hundred; for networks that normalise their weights; and for
 # lazy penalties.
 SMALL = {
@@ -41,12 +48,19 @@ SMALL = {
     "r2": {"interval": 2},
     "unrolled": {"steps": 2},
     "lecam": {"start": 1},
+    "self_attention": {"generator_resolution": 4, "discriminator_resolution": 4},
 }
 
 
 def said(name: str, field: str, default: Any) -> Any:
     """What the file of a technique says to the suite."""
     return getattr(importlib.import_module(f"igan.techniques.{name}"), field, default)
+
+
+def shape_of(family: str) -> tuple[int, int, int]:
+    """The shape of the images of a family."""
+    side = SIDES.get(family, IMAGE_SHAPE[0])
+    return side, side, 1
 
 
 def enable(name: str) -> dict[str, dict[str, Any]]:
@@ -74,7 +88,7 @@ def make_game(
     if family == "fully_connected":
         settings["hidden_noise"] = hidden_noise
     needs = frozenset().union(*(each.needs for each in techniques.values()))
-    networks = models.load(settings, space.images(IMAGE_SHAPE), CLASSES, technique.layers(techniques))
+    networks = models.load(settings, space.images(shape_of(family)), CLASSES, technique.layers(techniques))
     return Game(
         networks._replace(classes=CLASSES if "labels" in needs else 0),
         techniques,
@@ -85,16 +99,17 @@ def make_game(
 
 
 @functools.cache
-def make_batch(all_labeled: bool = False) -> Batch:
+def make_batch(all_labeled: bool = False, family: str = "fully_connected") -> Batch:
     random = np.random.default_rng(0)
-    real, labeled = jnp.asarray(random.uniform(size=(2, BATCH_SIZE, *IMAGE_SHAPE)), jnp.float32)
+    real, labeled = jnp.asarray(random.uniform(size=(2, BATCH_SIZE, *shape_of(family))), jnp.float32)
     labels = jnp.asarray(random.integers(0, CLASSES, BATCH_SIZE, dtype=np.int32))
     return Batch(Examples(real, labels)) if all_labeled else Batch(Examples(real), Examples(labeled, labels))
 
 
 def batch_of(game: Game) -> Batch:
-    """A batch with the labels that the game's networks are given."""
-    return make_batch(all_labeled=game.networks.classes > 0)
+    """A batch with the labels that the game's networks are given, and images as large as theirs."""
+    family = "resnet" if game.networks.convolutional else "fully_connected"
+    return make_batch(all_labeled=game.networks.classes > 0, family=family)
 
 
 @functools.cache
@@ -130,7 +145,8 @@ def go_together(names: list[str], family: str = "fully_connected") -> bool:
     needs = frozenset().union(*(each.needs for each in techniques.values()))
     try:
         layers = technique.layers(techniques)
-        networks = models.load({"name": family, **NARROW.get(family, {})}, space.images(IMAGE_SHAPE), CLASSES, layers)
+        shape = space.images(shape_of(family))
+        networks = models.load({"name": family, **NARROW.get(family, {})}, shape, CLASSES, layers)
     except UserError:
         return False
     gives = networks.gives.union({"images", "labels", "labeled"}, *(each.gives for each in techniques.values()))
