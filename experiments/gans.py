@@ -26,13 +26,23 @@ narrow one is "--config.networks.widths=(32,32,32,32) --config.networks.blocks=1
 gamma falls along the paper's schedule of 20 million images. Rates, Adam's second decay and the average's half-life stay
 as they are in `r3`, and nothing is augmented: there the paper differs.
 
+With labels, of which these networks are given all:
+
+    sngan_projection  residual, as SNGAN    8.62 / 17.5    SNGAN's, 5k                                        not yet
+    sagan           residual, 16: attention 9.32 / 9.43    mmgeneration: 50,000, 500,000 discriminator steps  not yet
+    sagan_128       the paper's, 128 px     52.5 / 18.65   SAGAN, ImageNet, 50,000, best of the run           not yet
+    biggan          BigGAN, 96 channels     9.22 / 14.73   BigGAN, C.2; StudioGAN's log has 9.85 / 8.03, 10k  not yet
+    biggan_128      the paper's, 128 px     99.3 / 8.51    BigGAN, table 1, ImageNet, no truncation           not yet
+
 "5k" is 5,000 images a score, ten times, and an FID of 5,000 against 10,000 real ones. Numbers compare within one
 protocol only: one kind of network has had an FID of 16.8 with 50,000 against 50,000 and 23.9 by "5k".
 
 What differs from the papers: pixels are not dequantised (SNGAN and WGAN-GP's residual network add U[0, 1/128)), the
 statistics of batch norm in sampling are those of 500 fresh latents, an update begins with the discriminator's steps,
 and each of those has noise of its own. Papers count updates and igan epochs: each variant has the epochs that come
-nearest to its paper's updates on the 50,000 images of CIFAR-10, and other data as many epochs. Images of 28 pixels work
+nearest to its paper's updates on the 50,000 images of CIFAR-10, and other data as many epochs. The variants for 128
+pixels want a folder with as many sub-folders as classes: --config.data.name=folder:/path/to/images.
+ Images of 28 pixels work
 as they are with all networks but the residual ones, which then need "--config.networks.generator_widths=(256,256,256)".
 """
 
@@ -68,6 +78,20 @@ SNGAN = {
 }
 
 
+SAGAN_128 = {
+    "generator_widths": (1024, 1024, 512, 256, 128, 64),
+    "discriminator_widths": (64, 128, 256, 512, 1024, 1024),
+    "discriminator_halvings": 5,
+    "discriminator_wide": True,
+    "last_bias": True,
+}
+BIGGAN_128 = {
+    "generator_widths": (1536, 1536, 768, 384, 192, 96),
+    "discriminator_widths": (96, 192, 384, 768, 1536, 1536),
+    "discriminator_halvings": 5,
+}
+
+
 class Setup(NamedTuple):
     """What a variant adds to its recipe."""
 
@@ -78,6 +102,8 @@ class Setup(NamedTuple):
     generator_batch_size: int = 0  # 0: the same.
     recipe: str = ""  # Of `igan.recipes`; "": that of the variant's name.
     techniques: Mapping[str, Mapping[str, Any]] = MappingProxyType({})  # Settings beside the recipe's.
+    accumulate: int = 1
+    side: int = 0  # Of images that are no CIFAR-10; 0: they are.
 
 
 SETUPS = {
@@ -115,6 +141,11 @@ SETUPS = {
             "r2": {"final_gamma": 0.005, "ramp": 39_062},
         },
     ),
+    "sngan_projection": Setup(50_000, "resnet", generator_batch_size=128),  # As released.
+    "sagan": Setup(100_000, "resnet", {"last_bias": True}),
+    "sagan_128": Setup(1_000_000, "resnet", SAGAN_128, batch_size=256, side=128),
+    "biggan": Setup(100_000, "biggan"),
+    "biggan_128": Setup(200_000, "biggan", BIGGAN_128, batch_size=2048, accumulate=8, side=128),
 }
 
 
@@ -128,7 +159,9 @@ def get_config(variant: str = "") -> Config:
     config.data.name = "cifar10"
     config.networks.update(setup.settings)
     config.batch_size = setup.batch_size
-    config.generator.batch_size = setup.generator_batch_size
+    config.generator.batch_size, config.accumulate = setup.generator_batch_size, setup.accumulate
+    if setup.side:
+        config.data.image_size, config.data.crop = setup.side, "center"
     recipes.KNOWN[setup.recipe or variant](config)
     for name, settings in setup.techniques.items():
         config.techniques[name].update(settings)

@@ -37,8 +37,11 @@ def default(networks: str = "fully_connected") -> Config:
     config.batch_size = 100  # Images of each kind (labelled, unlabelled, generated) a step of a player.
     config.accumulate = 1  # In how many parts a step looks at its batch: a large one in less memory.
     config.labels_per_class = 10  # Labelled training images a class, drawn at random; 0: all. Used by semi_supervised.
+    # Labels of generated images, of networks that are given labels: "data", as often as in the data (those of the real
+    config.generated_labels = "data"  # images of the same step), or "uniform", each class as often as the others.
     config.initial_images = 500  # Real images for data-dependent initialisation; latents for fresh batch statistics.
     config.average_rate = 1e-4  # Moving average of the parameters: it spans 1 / average_rate updates.
+    config.average_start = 0  # Until this update it is the parameters themselves, as BigGAN's.
     config.devices = 0  # How many devices to use; 0: all there are.
     config.steps_per_chunk = 0  # Updates a dispatch; 0: chosen so that a chunk takes a second or two.
     config.deterministic = False  # On a GPU: bit for bit the same result every time, somewhat slower.
@@ -156,7 +159,7 @@ def validate(config: Config) -> None:
     _at_least(config, 0, "evaluation.reference_images")
     _at_least(config, 0, "seed")
     _at_most(config, 2**31 - 1 - config.replicas, "seed")
-    for field in ("labels_per_class", "devices", "steps_per_chunk", "generator.batch_size"):
+    for field in ("labels_per_class", "average_start", "devices", "steps_per_chunk", "generator.batch_size"):
         _at_least(config, 0, field)
     _at_least(config, 1, "accumulate")
     for field in ("batch_size", "generator.batch_size"):
@@ -175,6 +178,7 @@ def validate(config: Config) -> None:
             f"config.evaluation.best is {config.evaluation.best}, but no scores are computed: add"
             " --config.evaluation.scores=..., or leave it out"
         )
+    _require(config, "generated_labels", "data or uniform", lambda name: name in technique.GENERATED_LABELS)
     _require(config, "average_rate", "a number in (0, 1]", lambda rate: 0 < rate <= 1)
     for player in ("discriminator", "generator"):
         _at_least(config, 1, f"{player}.steps")

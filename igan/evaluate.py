@@ -3,26 +3,30 @@
     python -m igan.evaluate --workdir=runs/cifar10 --scores=inception_score,fid
     python -m igan.evaluate --workdir=runs/cifar10 --scores=fid,kid --images=10000 --json
     python -m igan.evaluate --workdir=runs/mnist --scores=classifier_score --best
+    python -m igan.evaluate --workdir=runs/biggan --scores=inception_score,fid --truncation=0.2,0.4,0.6,0.8,1
 
 The run may still be training: nothing of it is changed. If the checkpoint is the run's last, the scores are added to
-its summary.json, where `python -m igan.report` finds them. Every number is printed with its protocol.
+its summary.json, where `python -m igan.report` finds them, but for those of truncated latents: these are written to
+tradeoff.json, and drawn in tradeoff.png if there are two scores. Every number is printed with its protocol.
 Exit codes: 0 done; 1 failed; 2 the command is wrong.
 """
 
 import argparse
 import json
+import math
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from igan import cache
+from igan import cache, tradeoff
 from igan.config import Config
-from igan.errors import RunError, UserError, exit_code
+from igan.errors import FLOAT32_MAX, RunError, UserError, exit_code
+from igan.layers import truncation
 from igan.metrics.compute import notes
 from igan.metrics.score import Score
-from igan.run import experiment, scoring, workdir
+from igan.run import drawing, experiment, scoring, workdir
 from igan.run.checkpoint import Checkpoints
 from igan.run.experiment import Experiment
 from igan.types import GameState
@@ -43,6 +47,9 @@ def run(options: argparse.Namespace) -> None:
     directory = Path(options.workdir).expanduser()
     config = settle(options, directory)
     built = experiment.reopen(config)
+    if options.truncation is not None or options.standing_passes is not None:
+        trade_off(options, directory, config, built)
+        return
     scorer = scoring.make(config, built) if config.evaluation.scores else None
     step, state = restore(directory, built, options.best)
     result: dict[str, Any] = {"workdir": str(directory), "step": step}
@@ -59,6 +66,62 @@ def run(options: argparse.Namespace) -> None:
         show(result)
     if scorer:
         add_to_summary(directory, step, result["scores"])
+
+
+def trade_off(options: argparse.Namespace, directory: Path, config: Config, built: Experiment) -> None:
+    """Scores the averaged generator at each truncation, prints a table of them, and writes it down.
+
+    Raises UserError where no scores are asked for, or the networks cannot truncate.
+    """
+    if not config.evaluation.scores:
+        raise UserError("--truncation and --standing_passes are of scores: add --scores=inception_score,fid, say")
+    asked = list(each_truncation(options))
+    scorers = [(sampling, scoring.make(config, built, sampling)) for sampling in asked]
+    step, state = restore(directory, built, options.best)
+    rows = []
+    with notes(lambda note: print(note, file=sys.stderr)):
+        for sampling, scorer in scorers:
+            rows.append({**sampling, "scores": scorer(state, lambda: False)})
+    result = {"workdir": str(directory), "step": step, "rows": rows}
+    print(json.dumps(result, indent=2, ensure_ascii=False) if options.json else tradeoff.table(result))
+    for path in tradeoff.write(result, directory):
+        print(f"written to {path}", file=sys.stderr)
+
+
+def each_truncation(options: argparse.Namespace) -> Iterator[dict[str, float]]:
+    """Yields the sampling options of each truncation that is asked for, or of none."""
+    for threshold in (options.truncation or "").split(","):
+        single = argparse.Namespace(truncation=threshold or None, standing_passes=options.standing_passes)
+        yield sampling_options(single)
+
+
+def sampling_options(options: argparse.Namespace) -> dict[str, float]:
+    """Returns what the command line asks of the networks in sampling.
+
+    Raises UserError for a truncation that is no positive number, or passes that are none.
+    """
+    asked: dict[str, float] = {}
+    if options.truncation is not None:
+        try:
+            asked[truncation.OPTION] = float(options.truncation)
+        except ValueError:
+            asked[truncation.OPTION] = math.nan
+        if not 0 < asked[truncation.OPTION] < FLOAT32_MAX:
+            raise UserError(f"--truncation={options.truncation}: expected a number above 0, say --truncation=0.5")
+    if (passes := options.standing_passes) is not None:
+        if not 1 <= passes <= 1_000_000:
+            raise UserError(f"--standing_passes={passes}: expected a whole number from 1 to a million")
+        asked[drawing.PASSES] = passes
+    return asked
+
+
+def add_sampling_options(parser: argparse.ArgumentParser, several: str = "") -> None:
+    """Adds to a command line what can be asked of networks in sampling."""
+    help_text = f"draw each number of a latent again until it is at most this{several}, for networks that have it"
+    parser.add_argument("--truncation", help=help_text)
+    parser.add_argument(
+        "--standing_passes", type=int, help="batches over which batch statistics are averaged; default: 1"
+    )
 
 
 def settle(options: argparse.Namespace, directory: Path) -> Config:
@@ -138,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reference_images", type=int, help="training images to compare them with; 0: all")
     parser.add_argument("--inception_weights", help="a file, instead of what igan.metrics.fetch has put into the cache")
     parser.add_argument("--data_dir", help="where tensorflow-datasets keeps its data, if not where the run found them")
+    add_sampling_options(parser, several="; several like 0.2,0.4: a table and a plot")
     parser.add_argument("--best", action="store_true", help="the checkpoint with the best score, not the newest")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser

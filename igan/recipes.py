@@ -8,9 +8,9 @@ A recipe is the same at another scale, with points of the plane or digits:
 
 Learning rates are in the order discriminator, generator, as Heusel et al. (2017) print them. An epsilon of 1e-8 beside
 the root of Adam's second moment, which the released codes have, is one of 1e-16 inside the root, where igan adds it.
-None of those codes averages parameters, but for `r3`'s, so the others set `average_rate` to 1: what is sampled and
-scored are the parameters as they are. In igan an update is all steps of the discriminator, then those of the generator;
-the codes of WGAN-GP and SNGAN begin with the generator.
+Few of those codes average parameters, those of `r3` and `biggan`; the others set `average_rate` to 1: what is sampled
+and scored are the parameters as they are. In igan an update is all steps of the discriminator, then those of the
+generator; the codes of WGAN-GP and SNGAN begin with the generator.
 """
 
 from collections.abc import Callable
@@ -117,6 +117,51 @@ def r3(config: Config) -> None:
     config.average_rate = 1 - 0.5 ** (config.batch_size / 5e6)
 
 
+def sngan_projection(config: Config) -> None:
+    """SNGAN's residual networks told the class (Miyato and Koyama 2018), at the rates of its released CIFAR-10 code."""
+    sngan_resnet(config)
+    _conditional(config, conditional_batch_norm={}, projection={})
+
+
+def sagan_128(config: Config) -> None:
+    """Self-attention and spectral norm in both players (Zhang et al. 2019) for 128 x 128, with the rates of the paper.
+
+    Adam's second decay is the paper's 0.9; its released code leaves it at 0.999.
+    """
+    attention = {"generator_resolution": 32, "discriminator_resolution": 32}
+    _enable(config, hinge={}, spectral_norm={"players": "both"}, self_attention=attention)
+    _conditional(config, conditional_batch_norm={}, projection={})
+    _adam(config, (4e-4, 1e-4), b1=0.0, b2=0.9)
+
+
+def sagan(config: Config) -> None:
+    """The same for 32 x 32, which the paper does not have, with the rates of StudioGAN's configuration for CIFAR-10."""
+    sagan_128(config)
+    config.techniques.self_attention.update(generator_resolution=16, discriminator_resolution=16)
+    _adam(config, (2e-4, 2e-4), b1=0.5, b2=0.999, steps=5)
+
+
+def biggan(config: Config) -> None:
+    """BigGAN (Brock et al. 2019) for 32 x 32, with the rates of StudioGAN's configuration for CIFAR-10.
+
+    Other than that configuration it has orthogonal regularisation, as the paper. The average begins at update 1000.
+    """
+    attention = {"generator_resolution": 16, "discriminator_resolution": 16}
+    _enable(config, hinge={}, spectral_norm={"players": "both"})
+    _enable(config, self_attention=attention, orthogonal={"strength": 1e-4})
+    _conditional(config, projection={})
+    _adam(config, (2e-4, 2e-4), b1=0.5, b2=0.999, steps=5)
+    config.average_rate, config.average_start = 1e-4, 1000
+
+
+def biggan_128(config: Config) -> None:
+    """The same with the paper's rates for 128 x 128, two steps of the discriminator."""
+    biggan(config)
+    config.techniques.self_attention.update(generator_resolution=64, discriminator_resolution=64)
+    _adam(config, (2e-4, 5e-5), b1=0.0, b2=0.999, steps=2)
+    config.average_rate, config.average_start = 1e-4, 20_000
+
+
 KNOWN: dict[str, Callable[[Config], None]] = {
     "dcgan": dcgan,
     "lsgan": lsgan,
@@ -131,6 +176,11 @@ KNOWN: dict[str, Callable[[Config], None]] = {
     "unrolled": unrolled,
     "minibatch": minibatch,
     "r3": r3,
+    "sngan_projection": sngan_projection,
+    "sagan": sagan,
+    "sagan_128": sagan_128,
+    "biggan": biggan,
+    "biggan_128": biggan_128,
 }
 
 
@@ -143,6 +193,12 @@ def epochs(updates: int, batch_size: int, steps: int, images: int) -> int:
     641
     """
     return max(1, round(updates / max(1, images // (batch_size * steps))))
+
+
+def _conditional(config: Config, **techniques: dict[str, Any]) -> None:
+    """Enables techniques that are given all labels; generated images are of each class as often as of the others."""
+    _enable(config, **techniques)
+    config.labels_per_class, config.generated_labels = 0, "uniform"
 
 
 def _enable(config: Config, **techniques: dict[str, Any]) -> None:

@@ -3,6 +3,8 @@
     python -m igan.sample --workdir=runs/cifar10                                   # 100 of them in one picture
     python -m igan.sample --workdir=runs/cifar10 --count=50000 --output=images.npz
     python -m igan.sample --workdir=runs/cifar10 --count=1000 --output=images/     # a file each
+    python -m igan.sample --workdir=runs/biggan --class=3 --truncation=0.5         # of networks that have such
+    python -m igan.sample --workdir=runs/biggan --class=all                        # a column for each class
 
 Image i is a pure function of the run's seed and of i, the one that scores look at. Exit codes: 0 done; 1 failed; 2 the
 command is wrong.
@@ -15,7 +17,7 @@ from pathlib import Path
 
 from igan import cache, writing
 from igan.errors import RunError, UserError, exit_code
-from igan.evaluate import restore
+from igan.evaluate import add_sampling_options, restore, sampling_options
 from igan.run import drawing, experiment, signals, workdir
 
 PICTURE = 10_000  # Images that one picture may hold.
@@ -56,14 +58,33 @@ def run(options: argparse.Namespace) -> None:
     built = experiment.reopen(config)
     if (space := built.dataset.space).kind != "images":
         raise UserError(f"{directory} is a run on {space.kind}, and images are what igan.sample writes")
+    classes = classes_of(options.classes, built.game.networks.classes)
+    draw = drawing.make_draw(built, sampling_options(options), classes)
     announce(options.count, space.shape, output)
     step, state = restore(directory, built, options.best)
-    generated = drawing.make_draw(built)(state, options.replica, options.count)
+    columns = len(classes) if len(classes) > 1 else 0
     try:
-        writing.write(generated, space.shape[-1], output)
+        writing.write(draw(state, options.replica, options.count), space.shape[-1], output, columns)
     except OSError as error:
         raise RunError(f"could not write {output}: {error.strerror or error}") from error
     print(f"{options.count:,} images at update {step:,} in {output}")
+
+
+def classes_of(text: str | None, known: int) -> Sequence[int]:
+    """Returns the labels that --class asks for: numbers, or all there are.
+
+    >>> classes_of("3,1", known=10), classes_of("all", known=2), classes_of(None, known=10)
+    ([3, 1], range(0, 2), [])
+
+    Raises UserError for anything else.
+    """
+    if text is None:
+        return []
+    if text == "all":
+        return range(known) or [0]
+    if not all(part.strip().isdecimal() for part in text.split(",")):
+        raise UserError(f"--class={text}: expected the number of a class, several with commas between them, or all")
+    return [int(part) for part in text.split(",")]
 
 
 def announce(count: int, shape: tuple[int, ...], output: Path) -> None:
@@ -94,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", help="a .png or .npz file, or a folder; default: samples.png in the work directory")
     parser.add_argument("--replica", type=int, default=0, help="whose generator, of a run with several; default: 0")
     parser.add_argument("--data_dir", help="where tensorflow-datasets keeps its data, if not where the run found them")
+    parser.add_argument("--class", dest="classes", metavar="CLASS", help="a number, several like 3,5, or all; by turns")
+    add_sampling_options(parser)
     parser.add_argument("--best", action="store_true", help="the checkpoint with the best score, not the newest")
     return parser
 

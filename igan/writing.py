@@ -66,10 +66,11 @@ def in_bytes(number: int) -> str:
     return f"{value:,.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.3g} {unit}"
 
 
-def write(images: Images, channels: int, output: Path) -> None:
+def write(images: Images, channels: int, output: Path, columns: int = 0) -> None:
     """Writes images as one picture (`.png`), an array uint8 [n, height, width, channels] (`.npz`), or a folder.
 
-    Whatever goes wrong, nothing of it is left. A picture alone is held in memory.
+    A picture has so many columns, or as many as rows if that is 0. Whatever goes wrong, nothing of it is left. A
+    picture alone is held in memory.
 
     Raises OSError for a full disk.
 
@@ -84,7 +85,7 @@ def write(images: Images, channels: int, output: Path) -> None:
             _write_array(images, channels, partial)
         else:
             pictures = np.concatenate([pixels for _, pixels in _batches(images, channels)])
-            columns = max(1, round(images.count**0.5))
+            columns = columns or max(1, round(images.count**0.5))
             partial.write_bytes(encode_png(image_grid(pictures, columns, (0, 255))))
 
 

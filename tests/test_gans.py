@@ -34,6 +34,11 @@ PUBLISHED = {
     "minibatch": (2e-4, 2e-4, 0.5, 0.999, 1, (64, 64), False),
     "r3": (2e-4, 2e-4, 0.0, 0.99, 1, (512, 512), False),
     "r3gan": (2e-4, 2e-4, 0.0, 0.99, 1, (512, 512), False),
+    "sngan_projection": (2e-4, 2e-4, 0.0, 0.9, 5, (64, 128), True),
+    "sagan": (2e-4, 2e-4, 0.5, 0.999, 5, (64, 64), False),
+    "sagan_128": (4e-4, 1e-4, 0.0, 0.9, 1, (256, 256), False),
+    "biggan": (2e-4, 2e-4, 0.5, 0.999, 5, (64, 64), False),
+    "biggan_128": (2e-4, 5e-5, 0.0, 0.999, 2, (2048, 2048), False),
 }
 TECHNIQUES = {
     "dcgan": ["non_saturating"],
@@ -50,6 +55,11 @@ TECHNIQUES = {
     "minibatch": ["minibatch_discrimination", "non_saturating"],
     "r3": ["r1", "r2", "relativistic"],
     "r3gan": ["label_embedding", "r1", "r2", "relativistic"],
+    "sngan_projection": ["conditional_batch_norm", "hinge", "projection", "spectral_norm"],
+    "sagan": ["conditional_batch_norm", "hinge", "projection", "self_attention", "spectral_norm"],
+    "sagan_128": ["conditional_batch_norm", "hinge", "projection", "self_attention", "spectral_norm"],
+    "biggan": ["hinge", "orthogonal", "projection", "self_attention", "spectral_norm"],
+    "biggan_128": ["hinge", "orthogonal", "projection", "self_attention", "spectral_norm"],
 }
 assert set(PUBLISHED) == set(TECHNIQUES) == set(gans.SETUPS) == set(recipes.KNOWN) | {"r3gan"}
 READY = [
@@ -74,7 +84,10 @@ def test_a_recipe_has_its_papers_numbers(name):
         assert b1 is None or (player.b1, player.b2) == (b1, b2)
         assert player.constant_share == (0.0 if falls else 1.0)
     assert sorted(key for key, each in config.techniques.items() if each.enabled) == TECHNIQUES[name]
-    assert config.average_rate == 1.0 or name in ("r3", "r3gan")
+    assert config.average_rate == 1.0 or name in ("r3", "r3gan") or "biggan" in name
+    conditional = "projection" in TECHNIQUES[name]
+    assert (config.generated_labels == "uniform") == conditional
+    assert (config.labels_per_class == 0) == (conditional or name == "r3gan")
 
 
 @each_ready
@@ -154,9 +167,9 @@ def pictures(tmp_path_factory) -> Path:
     """Twenty images of 8 x 8 pixels."""
     random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("pictures")
     for index in range(20):
-        kind = folder / f"kind{index % 2}"
-        kind.mkdir(exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(kind / f"{index}.png")
+        path = folder / f"class_{index % 2}" / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
     return folder
 
 
@@ -164,6 +177,13 @@ NARROW = {
     "dcgan": {"generator_widths": (5, 4), "discriminator_widths": (4, 5)},
     "resnet": {"generator_widths": (4, 4), "discriminator_widths": (4, 4), "discriminator_halvings": 1},
     "r3gan": {"widths": (4, 4), "blocks": 1, "group_size": 4},
+    "biggan": {
+        "piece_size": 3,
+        "embedding_size": 2,
+        "generator_widths": (4, 8),
+        "discriminator_widths": (8, 4),
+        "discriminator_halvings": 1,
+    },
 }
 
 
@@ -172,7 +192,10 @@ def narrow(name: str, pictures: Path):
     config.data.name = f"folder:{pictures}"
     config.devices, config.batch_size, config.initial_images, config.epochs = 1, 4, 6, 2
     config.generator.batch_size = 8 if config.generator.batch_size else 0
-    config.networks.latent_size = 5
+    config.accumulate, config.data.image_size, config.data.crop = 1, 0, "none"
+    config.techniques.self_attention.update(generator_resolution=8, discriminator_resolution=4)
+    if config.networks.name != "biggan":
+        config.networks.latent_size = 5
     config.networks.update(NARROW.get(config.networks.name, {}))
     config.discriminator.steps = min(2, config.discriminator.steps)
     return config

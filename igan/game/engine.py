@@ -226,10 +226,11 @@ def make(
         turn = Turn(state.step, state.step, stage)
 
         def draw(params: Params, variables: Variables, key: Key) -> Array:
-            asked = [inference.sample_labels(game, labels, key, number) for number in (plan.initial_images, count)]
-            frozen = inference.freeze(networks, params, variables, turn, key, plan.initial_images, asked[0])
+            drawn = inference.sample_labels(game, labels, key, plan.initial_images)
+            frozen = inference.freeze(networks, params, variables, turn, key, plan.initial_images, drawn)
             latents = networks.sample_latents(stream(key, "latents"), count)
-            return inference.sample(networks, params, frozen, turn, key, latents, asked[1])
+            by_class = inference.labels_by_class(networks, count)
+            return inference.sample(networks, params, frozen, turn, key, latents, by_class)
 
         return replicated(draw)(state.generator.average, state.generator.variables, state.key)
 

@@ -13,6 +13,7 @@ from igan.randomness import stream
 from igan.types import Array, GameState, Key, Networks, Params, Turn, Variables
 
 NO_OPTIONS: Mapping[str, float] = {}
+STATISTICS = "statistics"  # The collection of a batch's means and variances.
 AVERAGES = "averages"  # The collection of variables that move through the whole training, as a style network's mean w.
 
 
@@ -102,6 +103,7 @@ def freeze(
     count: int,
     labels: Array | None = None,
     options: Mapping[str, float] = NO_OPTIONS,
+    passes: int = 1,
 ) -> Variables:
     """Returns a generator's variables with the statistics of its normalisation layers belonging to `params`.
 
@@ -112,10 +114,23 @@ def freeze(
     Args:
       labels: int32 [count], for networks that are given labels.
       options: sampling options, see `sample`.
+      passes: of `count` latents each, over which the statistics are averaged: mean and variance of a batch alike, as
+        BigGAN's "standing statistics". The first pass is the only one of `passes=1`. The labels are those of each.
     """
-    latents = networks.sample_latents(stream(key, "reference"), count)
-    at = context(networks, stream(key, "noise"), turn, labels, options=options)
-    after = networks.generator.apply(params, variables, at, latents)[1]
+
+    def once(key: Key) -> Variables:
+        latents = networks.sample_latents(stream(key, "reference"), count)
+        at = context(networks, stream(key, "noise"), turn, labels, options=options)
+        return networks.generator.apply(params, variables, at, latents)[1]
+
+    after = dict(once(key))
+    if STATISTICS in after and passes > 1:
+
+        def add(total: Variables, index: Array) -> tuple[Variables, None]:
+            return jax.tree.map(jnp.add, total, once(stream(key, "passes", index))[STATISTICS]), None
+
+        total, _ = jax.lax.scan(add, after[STATISTICS], jnp.arange(1, passes))
+        after[STATISTICS] = jax.tree.map(lambda leaf: leaf / passes, total)
     return {**after, AVERAGES: variables[AVERAGES]} if AVERAGES in variables else after
 
 
@@ -129,6 +144,15 @@ def sample_labels(game: Game, pool: Array, key: Key, count: int) -> Array | None
         return None
     drawn = pool[jax.random.randint(stream(key, "labels"), (count,), 0, len(pool))]
     return game.generated_labels(stream(key, "generated_labels"), drawn)
+
+
+def labels_by_class(networks: Networks, count: int) -> Array | None:
+    """Returns labels int32 [count] of a picture that shows each class in turn; None for networks without labels.
+
+    >>> labels_by_class(networks._replace(classes=2), 5)
+    Array([0, 0, 0, 1, 1], dtype=int32)
+    """
+    return jnp.arange(count) * networks.classes // count if networks.classes else None
 
 
 def sample(

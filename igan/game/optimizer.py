@@ -51,14 +51,17 @@ def make(config: Mapping[str, Any], total_steps: int) -> optax.GradientTransform
     return optax.chain(KNOWN[name](config), optax.scale_by_learning_rate(schedule))
 
 
-def average_rate(rate: float) -> Callable[[Turn], Array]:
+def average_rate(rate: float, start: int = 0) -> Callable[[Turn], Array]:
     """Returns how far the averages of the parameters move in each step.
 
     They span at most `1 / rate` updates and at most a ninth of the stage so far, so that they are sensible early on;
-    the released code starts them at zero and has the same averages in the long run.
+    the released code starts them at zero and has the same averages in the long run. With a `start` they are the
+    parameters themselves until that update, and move by `rate` from then on, as BigGAN's.
 
     >>> at = average_rate(1e-4)
     >>> at(Turn(jnp.int32(890), jnp.int32(890), Stage()))
     Array(0.01, dtype=float32)
     """
+    if start:
+        return lambda turn: jnp.where(turn.step < start, 1.0, rate)
     return lambda turn: jnp.maximum(rate, 9.0 / (10.0 + (turn.step - turn.stage.start)))

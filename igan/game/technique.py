@@ -12,6 +12,7 @@ import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import optax
 
 import igan.techniques
@@ -90,6 +91,13 @@ class Game(NamedTuple):
     accumulate: int = 1  # In how many parts, one after the other, a step looks at its batch.
     # (key, labels of the real images) -> labels of as many generated ones, where the networks are given labels.
     generated_labels: Callable[[Key, Array], Array] = lambda key, labels: labels
+
+
+# By their names in the config: (number of classes) -> `Game.generated_labels`.
+GENERATED_LABELS: dict[str, Callable[[int], Callable[[Key, Array], Array]]] = {
+    "data": lambda classes: lambda key, labels: labels,
+    "uniform": lambda classes: lambda key, labels: jax.random.randint(key, labels.shape, 0, classes, labels.dtype),
+}
 
 
 def known() -> list[str]:

@@ -142,7 +142,7 @@ def context(
     options: Mapping[str, float] = {},
 ) -> Context:
     """Returns what networks are given beside their inputs, whose labels are int32 [n] here."""
-    known = jax.nn.one_hot(labels, networks.classes) if networks.classes else None
+    known = jax.nn.one_hot(labels, networks.classes) if networks.classes and labels is not None else None
     return Context(key, turn, train, known, options)
 
 

@@ -21,6 +21,7 @@ class ShiftBatchNorm(nn.Module):
 
     epsilon: float = 1e-6
     scaled: ClassVar[bool] = False
+    affine: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, inputs: Array, context: Context) -> Array:
@@ -28,13 +29,13 @@ class ShiftBatchNorm(nn.Module):
         inputs = inputs.astype(jnp.promote_types(dtype, jnp.float32))
         mean = self.variable("statistics", "mean", jnp.zeros, (features,))
         variance = self.variable("statistics", "variance", jnp.ones, (features,))
-        shift = self.param("shift", nn.initializers.zeros, (features,))
+        shift = self.param("shift", nn.initializers.zeros, (features,)) if self.affine else 0
         if context.train:
             axes = tuple(range(inputs.ndim - 1))
             mean.value = jnp.mean(inputs, axis=axes)
             variance.value = jnp.mean(jnp.square(inputs - mean.value), axis=axes)
         normalized = (inputs - mean.value) / jnp.sqrt(variance.value + self.epsilon)
-        if self.scaled:
+        if self.scaled and self.affine:
             normalized *= self.param("scale", nn.initializers.ones, (features,))
         return (normalized + shift).astype(dtype)
 

@@ -1,5 +1,6 @@
 """Orthogonal matrices as initial weights, for many networks side by side."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,3 +35,12 @@ def orthogonal(gain: float = 1.0) -> Callable[..., Array]:
         return (gain * (found if shape[0] >= shape[1] else found.T)).astype(dtype)
 
     return initialise
+
+
+def orthogonal_kernel(key: Key, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+    """Returns a kernel [..., inputs, outputs] that is orthogonal as a matrix of all its numbers that one output has.
+
+    >>> orthogonal_kernel(jax.random.key(0), (3, 3, 4, 5)).reshape(36, 5).shape
+    (36, 5)
+    """
+    return orthogonal()(key, (math.prod(shape[:-1]), shape[-1]), dtype).reshape(shape)

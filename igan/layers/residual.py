@@ -65,6 +65,7 @@ class DownBlock(nn.Module):
       halves: whether it makes the image half as large.
       on_pixels: the network's first block: without norm and ReLU at its beginning, because pixels below zero say as
         much as those above. Its first convolution has as many channels as its second; elsewhere as many as the inputs.
+      wide: the first convolution has as many channels as the second in any case, as in SAGAN and BigGAN.
       norm, layer, dtype: see `UpBlock`.
 
     Example: `DownBlock(128, halves=True)(activations, context)` takes [n, 16, 16, 128] to [n, 8, 8, 128].
@@ -73,6 +74,7 @@ class DownBlock(nn.Module):
     features: int
     halves: bool
     on_pixels: bool = False
+    wide: bool = False
     norm: MakeNorm = no_norm
     layer: MakeLayer = WeightLayer
     dtype: Any = jnp.float32
@@ -83,7 +85,7 @@ class DownBlock(nn.Module):
         channels = inputs.shape[-1]
         smaller = mean_pool if self.halves else lambda images: images
         hidden = inputs if self.on_pixels else jax.nn.relu(self.norm()(inputs, context))
-        hidden = wide(self.features if self.on_pixels else channels)(hidden, context)
+        hidden = wide(self.features if self.on_pixels or self.wide else channels)(hidden, context)
         hidden = wide(self.features)(jax.nn.relu(self.norm()(hidden, context)), context)
         shortcut = smaller(inputs)
         if self.halves or channels != self.features:

@@ -39,6 +39,15 @@ class Layer(NamedTuple):
 MakeLayer = Callable[[Layer], Callable[[Array, Context], Array]]
 
 
+def drawn_by(layer: MakeLayer, kernel_init: Callable[..., Any]) -> MakeLayer:
+    """Returns what makes the same layers with kernels that are drawn by another initialiser.
+
+    >>> drawn_by(WeightLayer, nn.initializers.normal(0.02))(Layer(96)).asked.kernel_init is Layer(96).kernel_init
+    False
+    """
+    return lambda asked: layer(asked._replace(kernel_init=kernel_init))
+
+
 def apply_kernel(asked: Layer, kernel: Array, bias: Array | None, inputs: Array) -> Array:
     """Returns what a layer makes of its inputs: a product, a convolution or a transposed one, and the bias.
 

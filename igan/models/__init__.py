@@ -3,11 +3,16 @@
 `PLACES` of a family names the places it leaves open to techniques; `layers` fills some of them (`Technique.layers`):
 
 - "generator": (generator module) -> the module to use instead, called with (latents, context);
-- "generator_norm": () -> the normalisation after each hidden layer of the generator, called with (inputs, context);
+- "generator_norm": () -> the normalisation after each hidden layer of the generator, called with (inputs,
+  context). If it has an `unconditional`, residual networks have that before their last layer;
 - "generator_layer", "discriminator_layer": (`igan.layers.weights.Layer`) -> a layer with weights, called with (inputs,
   context): how it holds them, normalised or not, is its own affair;
 - "discriminator_features": () -> a layer on the features [n, f] before the discriminator's last layer; in networks
   that grow on the smallest maps [n, 4, 4, channels], before the last three.
+- "generator_maps", "discriminator_maps": (heights of that player's feature maps) -> (height, what makes its layers,
+  their type) -> what is done to the maps after the first block of each height, called with (maps, context);
+- "discriminator_head": (what makes the discriminator's layers) -> what stands beside its last layer, called with
+  (critique, features, context), and returns another critique.
 
 A place that nobody fills has a default of the family's. `TAKES` of a family names the kinds of data (`Space.kind`)
 that it is for; without, it is for images.

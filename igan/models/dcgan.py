@@ -18,15 +18,25 @@ import jax
 import jax.numpy as jnp
 
 from igan.errors import UserError
+from igan.layers import truncation
 from igan.layers.activation import leaky_relu
 from igan.layers.batch_norm import BatchNorm
+from igan.layers.heads import MakeHead, no_head
 from igan.layers.norms import NORMS, MakeNorm, no_norm
+from igan.layers.truncation import truncated
 from igan.layers.weights import Layer, MakeLayer, WeightLayer
 from igan.models import precision_dtype, require, require_fitting, require_latent_size, require_widths
 from igan.models.functional import as_they_are, critique, filled, gives, network
 from igan.types import Array, Context, Critique, Key, Networks
 
-PLACES = ("generator", "generator_norm", "generator_layer", "discriminator_layer", "discriminator_features")
+PLACES = (
+    "generator",
+    "generator_norm",
+    "generator_layer",
+    "discriminator_layer",
+    "discriminator_features",
+    "discriminator_head",
+)
 KERNELS = (3, 4, 5)
 LATENTS: dict[str, Callable[..., Array]] = {
     "normal": jax.random.normal,
@@ -65,7 +75,7 @@ class Generator(nn.Module):
 
         first = (*sizes[0], self.widths[0])
         dense = Layer(math.prod(first), kernel_init=initializer(self.kernel_std, dense=True))
-        hidden = self.layer(dense)(latents, context)
+        hidden = self.layer(dense)(truncated(latents, context), context)
         if self.normalized == "flat":
             hidden = self.norm()(hidden, context)
         hidden = hidden.reshape(-1, *first).astype(self.dtype)
@@ -98,6 +108,7 @@ class Discriminator(nn.Module):
     norm: MakeNorm
     layer: MakeLayer = WeightLayer
     on_features: Callable[..., Callable[[Array], Array]] = as_they_are
+    head: MakeHead = no_head
 
     @nn.compact
     def __call__(self, images: Array, context: Context) -> Critique:
@@ -113,7 +124,9 @@ class Discriminator(nn.Module):
         features = hidden.reshape(len(images), -1).astype(jnp.float32)
         init = initializer(self.kernel_std, dense=True)
         last = Layer(self.classes or 1, is_last=True, kernel_init=init)
-        return critique(self.layer(last)(self.on_features()(features), context), features, self.classes)
+        shown = self.on_features()(features)
+        said = critique(self.layer(last)(shown, context), features, self.classes)
+        return self.head(self.layer)(said, shown, context)
 
 
 def make(
@@ -202,7 +215,7 @@ def make(
         classes,
         dtype,
         NORMS[discriminator_norm],
-        **filled(layers, layer="discriminator_layer", on_features="discriminator_features"),
+        **filled(layers, layer="discriminator_layer", on_features="discriminator_features", head="discriminator_head"),
     )
     return Networks(
         generator=network(layers.get("generator", lambda module: module)(generator)),
@@ -210,6 +223,7 @@ def make(
         sample_latents=lambda key, count: LATENTS[latents](key, (count, latent_size)),
         image_range=(-1.0, 1.0),
         convolutional=True,
+        options=frozenset({truncation.OPTION} if latents == "normal" else ()),
         gives=gives(
             classes,
             independent_examples=discriminator_norm != "batch",

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 
 from igan.layers.batch_norm import ShiftBatchNorm
+from igan.layers.heads import MakeHead, no_head
 from igan.layers.noise import GaussianNoise
 from igan.layers.weight_norm import UnitNormDense, WeightNormDense
 from igan.layers.weights import Layer, MakeLayer
@@ -16,7 +17,14 @@ from igan.models.functional import as_they_are, critique, filled, gives, network
 from igan.types import Array, Context, Critique, Key, Networks
 
 DIRECTION_STD = 0.1  # Of the discriminator's weights, as they are drawn.
-PLACES = ("generator", "generator_norm", "generator_layer", "discriminator_layer", "discriminator_features")
+PLACES = (
+    "generator",
+    "generator_norm",
+    "generator_layer",
+    "discriminator_layer",
+    "discriminator_features",
+    "discriminator_head",
+)
 
 
 def generator_layer(asked: Layer) -> Callable[[Array, Context], Array]:
@@ -63,6 +71,7 @@ class Discriminator(nn.Module):
     classes: int | None
     layer: MakeLayer = discriminator_layer
     on_features: Callable[..., Callable[[Array], Array]] = as_they_are
+    head: MakeHead = no_head
 
     @nn.compact
     def __call__(self, images: Array, context: Context) -> Critique:
@@ -73,8 +82,9 @@ class Discriminator(nn.Module):
             features = jax.nn.relu(self.layer(Layer(width, kernel_init=drawn))(hidden, context))
             hidden = GaussianNoise(self.hidden_noise)(features, context.train)
         last = Layer(self.classes or 1, is_last=True, kernel_init=drawn)
-        outputs = self.layer(last)(self.on_features()(hidden), context)
-        return critique(outputs, features, self.classes)
+        shown = self.on_features()(hidden)
+        said = critique(self.layer(last)(shown, context), features, self.classes)
+        return self.head(self.layer)(said, shown, context)
 
 
 def make(
@@ -118,7 +128,7 @@ def make(
         input_noise,
         hidden_noise,
         classes,
-        **filled(layers, layer="discriminator_layer", on_features="discriminator_features"),
+        **filled(layers, layer="discriminator_layer", on_features="discriminator_features", head="discriminator_head"),
     )
     return Networks(
         generator=network(layers.get("generator", lambda module: module)(generator)),

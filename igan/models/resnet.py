@@ -16,15 +16,28 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from igan.layers import truncation
+from igan.layers.attention import MakeMapLayer, no_map_layer
 from igan.layers.batch_norm import BatchNorm
+from igan.layers.heads import MakeHead, no_head
 from igan.layers.norms import NORMS, MakeNorm, no_norm
 from igan.layers.residual import GLOROT, DownBlock, UpBlock
+from igan.layers.truncation import truncated
 from igan.layers.weights import Layer, MakeLayer, WeightLayer
 from igan.models import precision_dtype, require, require_fitting, require_latent_size, require_widths
 from igan.models.functional import as_they_are, critique, filled, gives, network
 from igan.types import Array, Context, Critique, Key, Networks
 
-PLACES = ("generator", "generator_norm", "generator_layer", "discriminator_layer", "discriminator_features")
+PLACES = (
+    "generator",
+    "generator_norm",
+    "generator_layer",
+    "discriminator_layer",
+    "discriminator_features",
+    "discriminator_head",
+    "generator_maps",
+    "discriminator_maps",
+)
 POOLINGS = {"sum": jnp.sum, "mean": jnp.mean}
 LARGEST = 128  # Side of an image.
 
@@ -37,19 +50,21 @@ class Generator(nn.Module):
     dtype: Any
     norm: MakeNorm = BatchNorm
     layer: MakeLayer = WeightLayer
+    on_maps: MakeMapLayer = no_map_layer
 
     @nn.compact
     def __call__(self, latents: Array, context: Context) -> Array:
         height, width, channels = self.image_shape
         shrunk = 2 ** (len(self.widths) - 1)
         shape = (height // shrunk, width // shrunk, self.widths[0])
-        hidden = self.layer(Layer(math.prod(shape), kernel_init=GLOROT))(latents, context)
+        hidden = self.layer(Layer(math.prod(shape), kernel_init=GLOROT))(truncated(latents, context), context)
         hidden = hidden.reshape(-1, *shape).astype(self.dtype)
         for features in self.widths[1:]:
             hidden = UpBlock(features, self.norm, self.layer, self.dtype)(hidden, context)
-        hidden = jax.nn.relu(self.norm()(hidden, context))
+            hidden = self.on_maps(hidden.shape[1], self.layer, self.dtype)(hidden, context)
+        hidden = jax.nn.relu(getattr(self.norm, "unconditional", self.norm)()(hidden, context))
         last = Layer(channels, kernel=3, padding=1, is_last=True, dtype=self.dtype, kernel_init=GLOROT)
-        return jnp.tanh(self.layer(last)(hidden, context).astype(jnp.float32))
+        return jnp.tanh(self.layer(last)(hidden, context).astype(float))
 
 
 class Discriminator(nn.Module):
@@ -64,6 +79,9 @@ class Discriminator(nn.Module):
     norm: MakeNorm
     layer: MakeLayer = WeightLayer
     on_features: Callable[..., Callable[[Array], Array]] = as_they_are
+    head: MakeHead = no_head
+    wide: bool = False
+    on_maps: MakeMapLayer = no_map_layer
 
     @nn.compact
     def __call__(self, images: Array, context: Context) -> Critique:
@@ -71,11 +89,15 @@ class Discriminator(nn.Module):
         for index, width in enumerate(self.widths):
             # As usual, the layers on the pixels are not normalised.
             norm = self.norm if index else no_norm
-            block = DownBlock(width, index < self.halvings, index == 0, norm, self.layer, self.dtype)
-            hidden = block(hidden, context)
-        features = POOLINGS[self.pooling](jax.nn.relu(hidden), axis=(1, 2), dtype=jnp.float32)
+            halves = index < self.halvings
+            hidden = DownBlock(width, halves, index == 0, self.wide, norm, self.layer, self.dtype)(hidden, context)
+            if halves or index == 0:  # The first of this height.
+                hidden = self.on_maps(hidden.shape[1], self.layer, self.dtype)(hidden, context)
+        features = POOLINGS[self.pooling](jax.nn.relu(hidden), axis=(1, 2), dtype=float)
         last = Layer(self.classes or 1, is_last=True, bias=self.last_bias, kernel_init=GLOROT)
-        return critique(self.layer(last)(self.on_features()(features), context), features, self.classes)
+        shown = self.on_features()(features)
+        said = critique(self.layer(last)(shown, context), features, self.classes)
+        return self.head(self.layer)(said, shown, context)
 
 
 def make(
@@ -86,6 +108,7 @@ def make(
     generator_widths: tuple[int, ...] = (256, 256, 256, 256),
     discriminator_widths: tuple[int, ...] = (128, 128, 128, 128),
     discriminator_halvings: int = 2,
+    discriminator_wide: bool = False,
     discriminator_norm: str = "none",
     pooling: str = "sum",
     last_bias: bool = False,
@@ -101,6 +124,8 @@ def make(
       generator_widths: channels of the dense layer, which is the smallest image, and of each block after it.
       discriminator_widths: channels of each block.
       discriminator_halvings: how many of those, from the first one on, make the image half as large.
+      discriminator_wide: whether the first convolution of each block is as wide as the second, as in SAGAN, and not as
+        the block's inputs.
       discriminator_norm: in the discriminator's blocks but the first: "none"; "layer", with one scale and shift a
         channel; "batch".
       pooling: of the discriminator's last feature maps: "sum" (SNGAN) or "mean" (WGAN-GP).
@@ -123,8 +148,8 @@ def make(
     require("discriminator_norm", discriminator_norm, " or ".join(NORMS), lambda name: name in NORMS)
     require("pooling", pooling, " or ".join(POOLINGS), lambda name: name in POOLINGS)
     dtype = precision_dtype(precision)
-    _require_fitting(image_shape, len(generator_widths) - 1, generator_widths=generator_widths)
-    _require_fitting(image_shape, discriminator_halvings, discriminator_halvings=discriminator_halvings)
+    require_halvings("resnet", image_shape, len(generator_widths) - 1, generator_widths=generator_widths)
+    require_halvings("resnet", image_shape, discriminator_halvings, discriminator_halvings=discriminator_halvings)
 
     def sample_latents(key: Key, count: int) -> Array:
         return jax.random.normal(key, (count, latent_size))
@@ -134,6 +159,7 @@ def make(
         image_shape,
         dtype,
         **filled(layers, norm="generator_norm", layer="generator_layer"),
+        on_maps=maps(layers, "generator", generator_heights(image_shape[0], len(generator_widths) - 1)),
     )
     discriminator = Discriminator(
         tuple(discriminator_widths),
@@ -143,7 +169,9 @@ def make(
         classes,
         dtype,
         NORMS[discriminator_norm],
-        **filled(layers, layer="discriminator_layer", on_features="discriminator_features"),
+        **filled(layers, layer="discriminator_layer", on_features="discriminator_features", head="discriminator_head"),
+        wide=discriminator_wide,
+        on_maps=maps(layers, "discriminator", discriminator_heights(image_shape[0], blocks, discriminator_halvings)),
     )
     return Networks(
         generator=network(layers.get("generator", lambda module: module)(generator)),
@@ -151,6 +179,7 @@ def make(
         sample_latents=sample_latents,
         image_range=(-1.0, 1.0),
         convolutional=True,
+        options=frozenset({truncation.OPTION}),
         gives=gives(
             classes,
             independent_examples=discriminator_norm != "batch",
@@ -159,6 +188,34 @@ def make(
     )
 
 
-def _require_fitting(image_shape: tuple[int, int, int], times: int, **setting: Any) -> None:
+def generator_heights(height: int, blocks: int) -> list[int]:
+    """Returns the heights of the maps after each of a generator's blocks.
+
+    >>> generator_heights(32, blocks=3)
+    [8, 16, 32]
+    """
+    return [height // 2**times for times in reversed(range(blocks))]
+
+
+def discriminator_heights(height: int, blocks: int, halvings: int) -> list[int]:
+    """Returns the heights of the maps after a discriminator's blocks, each once.
+
+    >>> discriminator_heights(32, blocks=4, halvings=2)
+    [16, 8]
+    """
+    return sorted({height // 2 ** min(index + 1, halvings) for index in range(blocks)}, reverse=True)
+
+
+def maps(layers: Mapping[str, Callable[..., Any]], player: str, heights: Sequence[int]) -> MakeMapLayer:
+    """Returns what a technique puts on the feature maps of a player, whose heights these are.
+
+    Raises UserError where the technique wants another height.
+    """
+    place = f"{player}_maps"
+    return layers[place](heights) if place in layers else no_map_layer
+
+
+def require_halvings(family: str, image_shape: tuple[int, int, int], times: int, **setting: Any) -> None:
+    """Raises UserError unless images can be halved as often as a hyper-parameter says, and are not too large."""
     holds = lambda side: side % 2**times == 0 and 2**times <= side <= LARGEST  # noqa: E731
-    require_fitting("resnet", image_shape, f"multiples of {2**times}, at most {LARGEST}", holds, **setting)
+    require_fitting(family, image_shape, f"multiples of {2**times}, at most {LARGEST}", holds, **setting)

@@ -1,7 +1,7 @@
 """Images of a run's averaged generators: what scores look at and `igan.sample` writes."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,20 +21,34 @@ from igan.types import Array, GameState, Key, Params, Stage, Turn, Variables
 POINTS_AT_ONCE = 2500
 
 
-def make_draw(built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> Callable[[GameState, int, int], Images]:
+PASSES = "standing_passes"  # An option that all networks have: see `igan.game.inference.freeze`.
+
+
+def make_draw(
+    built: Experiment, options: Mapping[str, float] = NO_OPTIONS, classes: Sequence[int] = ()
+) -> Callable[[GameState, int, int], Images]:
     """Returns a function (state, replica, count) -> images of the replica's averaged generator, as they are stored.
 
     Args:
       options: what the networks are asked for in sampling: a truncation, say. No setting of the run, and not in its
         config.
+      classes: labels to generate, dealt in turn: image i is of the class `classes[i % len(classes)]`. Without, they are
+        drawn as in training.
 
-    Raises UserError for an option that the networks do not have.
+    Raises UserError for an option or a class that the networks do not have, and for classes of networks without labels.
     """
     game, space, networks = built.game, built.dataset.space, built.game.networks
+    passes = int(options.get(PASSES, 1))
+    options = {name: value for name, value in options.items() if name != PASSES}
     for name in options:
         if name not in networks.options:
             has = ", ".join(sorted(networks.options)) or "no options"
             raise UserError(f"these networks have no sampling option '{name}': they have {has}")
+    if classes and not networks.classes:
+        raise UserError("the networks of this run are given no labels: leave --class out")
+    for label in classes:
+        if not 0 <= label < networks.classes:
+            raise UserError(f"there is no class {label}: use --class=0 to {networks.classes - 1}, or --class=all")
     mesh = Mesh(np.array(built.devices), ("data",))
     split, everywhere = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
     # As many as are then looked at; of points there is no reason to take few.
@@ -46,7 +60,7 @@ def make_draw(built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> C
     def freeze(params: Params, variables: Variables, key: Key, step: Array, stage: Stage) -> Variables:
         count, turn = built.plan.initial_images, Turn(step, step, stage)
         labels = inference.sample_labels(game, pool, key, count)
-        return inference.freeze(networks, params, variables, turn, key, count, labels, options)
+        return inference.freeze(networks, params, variables, turn, key, count, labels, options, passes)
 
     @functools.partial(jax.jit, static_argnums=5)
     def draw(
@@ -57,6 +71,7 @@ def make_draw(built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> C
             return jax.tree.map(lambda leaf: leaf[0], (latents, labels))
 
         latents, labels = jax.vmap(one)(jax.vmap(jax.random.fold_in, (None, 0))(stream(key, "scores"), numbers))
+        labels = jnp.asarray(classes)[numbers % len(classes)] if classes else labels
         turn = Turn(step, step, stage)
         generated = inference.sample(networks, params, variables, turn, key, latents, labels, options)
         return space.decode(generated, networks.image_range), jnp.isfinite(generated).all()

@@ -160,7 +160,8 @@ def _needs(config: Config, techniques: Mapping[str, Technique], dataset: data.Da
             )
     if "labels" in needs and config.labels_per_class:
         raise UserError(
-            f"{needs['labels']} needs {technique.NEEDS['labels']}, instead of {config.labels_per_class} images a class"
+            f"{needs['labels']} is for networks that are given labels, and labels_per_class={config.labels_per_class}"
+            f" leaves most images without: {needs['labels']} needs {technique.NEEDS['labels']}"
         )
     if "labeled" in needs and config.data.stream and config.labels_per_class:
         raise UserError(
@@ -216,7 +217,13 @@ def _game(config: Config, networks: Networks, techniques: dict[str, Technique], 
         for player in ("discriminator", "generator")
     )
     return Game(
-        networks, techniques, discriminator, generator, optimizer.average_rate(config.average_rate), config.accumulate
+        networks,
+        techniques,
+        discriminator,
+        generator,
+        optimizer.average_rate(config.average_rate, config.average_start),
+        config.accumulate,
+        technique.GENERATED_LABELS[config.generated_labels](networks.classes),
     )
 
 

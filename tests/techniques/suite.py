@@ -22,7 +22,6 @@ from igan.game.technique import Technique
 from igan.types import Batch, Examples, GameState
 
 CLASSES, IMAGE_SHAPE, BATCH_SIZE = 5, (3, 3, 1), 6
-SMALLEST = (4, 4, 1)  # Of networks that grow.
 NARROW = {
     "fully_connected": {
         "latent_size": 4,
@@ -42,9 +41,16 @@ NARROW = {
         "train_images": 100,
         "fade_images": 100,
     },
-    "autoencoder": {"latent_size": 4, "width": 3, "smallest": 3},
     "r3gan": {"latent_size": 4, "widths": (4,), "blocks": 1, "group_size": 4},  # Of images of 3 pixels.
+    "autoencoder": {"latent_size": 4, "width": 3, "smallest": 4},
+    "resnet": {
+        "latent_size": 4,
+        "generator_widths": (2, 8),
+        "discriminator_widths": (8,),
+        "discriminator_halvings": 0,
+    },
 }
+SIDES = {"autoencoder": 4, "resnet": 4, "style": 4}  # Of the images of families that three pixels are too few for.
 # Settings for a batch of six images, the defaults are for a hundred; for networks that normalise their weights; and for
 # lazy penalties.
 SMALL = {
@@ -56,12 +62,19 @@ SMALL = {
     "r2": {"interval": 2},
     "unrolled": {"steps": 2},
     "lecam": {"start": 1},
+    "self_attention": {"generator_resolution": 4, "discriminator_resolution": 4},
 }
 
 
 def said(name: str, field: str, default: Any) -> Any:
     """What the file of a technique says to the suite."""
     return getattr(importlib.import_module(f"igan.techniques.{name}"), field, default)
+
+
+def shape_of(family: str) -> tuple[int, int, int]:
+    """The shape of the images of a family."""
+    side = SIDES.get(family, IMAGE_SHAPE[0])
+    return side, side, 1
 
 
 def enable(name: str) -> dict[str, dict[str, Any]]:
@@ -100,21 +113,17 @@ def make_game(
 
 
 @functools.cache
-def make_batch(all_labeled: bool = False, shape: tuple[int, int, int] = IMAGE_SHAPE) -> Batch:
+def make_batch(all_labeled: bool = False, family: str = "fully_connected") -> Batch:
     random = np.random.default_rng(0)
-    real, labeled = jnp.asarray(random.uniform(size=(2, BATCH_SIZE, *shape)), jnp.float32)
+    real, labeled = jnp.asarray(random.uniform(size=(2, BATCH_SIZE, *shape_of(family))), jnp.float32)
     labels = jnp.asarray(random.integers(0, CLASSES, BATCH_SIZE, dtype=np.int32))
     return Batch(Examples(real, labels)) if all_labeled else Batch(Examples(real), Examples(labeled, labels))
 
 
 def batch_of(game: Game) -> Batch:
     """A batch of the size and with the labels that the game's networks are given."""
-    return make_batch(game.networks.classes > 0, SMALLEST if game.networks.stages[-1].name else IMAGE_SHAPE)
-
-
-def shape_of(family: str) -> tuple[int, int, int]:
-    """The shape of the images that a family is tested on."""
-    return SMALLEST if family == "style" else IMAGE_SHAPE
+    family = "resnet" if game.networks.convolutional else "style" if game.networks.stages[-1].name else ""
+    return make_batch(game.networks.classes > 0, family)
 
 
 @functools.cache
@@ -150,8 +159,8 @@ def go_together(names: list[str], family: str = "fully_connected") -> bool:
     needs = frozenset().union(*(each.needs for each in techniques.values()))
     try:
         layers = technique.layers(techniques)
-        settings = {"name": family, **NARROW.get(family, {})}
-        networks = models.load(settings, space.images(shape_of(family)), CLASSES, layers)
+        shape = space.images(shape_of(family))
+        networks = models.load({"name": family, **NARROW.get(family, {})}, shape, CLASSES, layers)
     except UserError:
         return False
     gives = networks.gives.union({"images", "labels", "labeled"}, *(each.gives for each in techniques.values()))

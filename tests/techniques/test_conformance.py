@@ -244,15 +244,15 @@ def test_switching_it_on_changes_nobody_elses_randomness(name):
 def test_it_can_be_enabled_in_a_config(name, small, monkeypatch):
     for each, settings in enable(name).items():
         small.techniques[each].update(settings)
+    if "labels" in technique.load(enable(name))[name].needs:
+        small.labels_per_class = 0
     if (family := said(name, "TESTED_ON", "fully_connected")) != small.networks.name:
         small.networks = ConfigDict(models.defaults(family))
     if family == "style":  # Whose images have 4 times a power of two pixels, and which must grow in time.
         small.networks.update(NARROW[family])
         load = experiment.data.load
         monkeypatch.setattr(experiment.data, "load", lambda *asked: cropped(load(*asked)))
-        small.networks.update(ON_MNIST.get(family, {}))
-    if "labels" in technique.load({name: enable(name)[name]})[name].needs:
-        small.labels_per_class = 0
+    small.networks.update(ON_MNIST.get(family, {}))
     assert name in experiment.build(small).engine.state_shape.techniques
 
 

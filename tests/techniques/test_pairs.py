@@ -32,8 +32,9 @@ from tests.techniques.suite import BATCH_SIZE, CLASSES, NARROW, SMALL
 SHAPES = {
     "fully_connected": (3, 3, 1),
     "points": PLANE.shape,
-    "autoencoder": (3, 3, 1),
+    "autoencoder": (4, 4, 1),
     "dcgan": (8, 8, 1),
+    "resnet": (4, 4, 1),
 }
 LONG = bool(os.environ.get("IGAN_LONG_TESTS"))
 if LONG:  # `dcgan` is convolutional too.

@@ -1,0 +1,107 @@
+"""A class-conditional run: two replicas, stopped and resumed; images by class."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from igan import evaluate, sample
+from igan.config import default
+from igan.evaluate import restore
+from igan.run import experiment, train
+
+pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
+
+
+def game(epochs=2):
+    config = default("resnet")
+    config.data.source = "embedded"
+    config.devices, config.replicas = 1, 2
+    config.batch_size, config.initial_images, config.epochs, config.steps_per_chunk = 1000, 20, epochs, 2
+    config.networks.update(
+        latent_size=3, generator_widths=(2, 2), discriminator_widths=(2,), discriminator_halvings=1, last_bias=True
+    )
+    config.average_rate, config.generator.learning_rate = 1.0, 0.05  # So that classes differ soon.
+    config.labels_per_class, config.generated_labels = 0, "uniform"
+    for name in ("hinge", "conditional_batch_norm", "projection"):
+        config.techniques[name].enabled = True
+    config.evaluation.interval = config.checkpoint.interval = config.reporting.samples_interval = 4
+    config.reporting.samples = 10
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("conditional")
+    train.run(game(epochs=1), folder / "run")
+    train.run(game(), folder / "run")
+    train.run(game(), folder / "whole")
+    return folder
+
+
+def test_a_run_that_was_resumed_is_the_same(run):
+    states = [restore(run / name, experiment.build(game()), best=False) for name in ("run", "whole")]
+    assert states[0][0] == states[1][0] == 8
+    one, other = (jax.tree.leaves(state._replace(key=jax.random.key_data(state.key))) for _, state in states)
+    for leaf, twin in zip(one, other, strict=True):
+        np.testing.assert_array_equal(leaf, twin)
+
+
+def test_a_picture_has_a_column_for_each_class(run, tmp_path):
+    command = [f"--workdir={run / 'run'}", "--count=20", f"--output={tmp_path / 'all.png'}"]
+    assert sample.main([*command, "--class=all", "--truncation=0.5", "--standing_passes=2"]) == 0
+    with Image.open(tmp_path / "all.png") as picture:
+        assert picture.size == (10 * 29 - 1, 2 * 29 - 1)
+
+
+def test_an_image_of_a_class_is_the_same_alone_and_among_others(run, tmp_path):
+    drawn = {}
+    for classes in ("3", "3,5", "4"):
+        path = tmp_path / f"{classes}.npz"
+        assert sample.main([f"--workdir={run / 'run'}", "--count=4", f"--class={classes}", f"--output={path}"]) == 0
+        with np.load(path) as archive:
+            drawn[classes] = archive["images"].astype(int)
+    assert np.abs(drawn["3"][::2] - drawn["3,5"][::2]).max() <= 1
+    assert np.abs(drawn["3"] - drawn["4"]).max() > 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--class=10", "there is no class 10: use --class=0 to 9"),
+        ("--class=cat", "--class=cat: expected the number of a class"),
+        ("--truncation=0", "--truncation=0: expected a number above 0"),
+        ("--truncation=nan", "--truncation=nan: expected a number above 0"),
+        ("--standing_passes=0", "--standing_passes=0: expected a whole number"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_in_a_line(run, capsys, argument, message):
+    assert sample.main([f"--workdir={run / 'run'}", "--count=1", argument]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert message in error[-1] and error[-1].startswith("error: ")
+
+
+def test_scores_at_several_truncations_are_a_table_a_curve_and_no_summary(run, capsys, monkeypatch):
+    from igan.metrics.score import Score
+    from igan.run import scoring
+
+    def make(config, built, options):
+        return lambda state, is_stopping: {
+            name: scoring._together([Score(options["truncation"] * factor, None, "of 2 images")], options)
+            for name, factor in (("fid", 2.0), ("inception_score", -1.0))
+        }
+
+    monkeypatch.setattr(scoring, "make", make)
+    before = (run / "run" / "summary.json").read_text()
+    command = [f"--workdir={run / 'run'}", "--scores=fid,inception_score", "--truncation=0.5,1", "--standing_passes=3"]
+    assert evaluate.main(command) == 0
+    printed = capsys.readouterr().out
+    assert "truncation=0.5 standing_passes=3  fid 1  inception_score -0.5" in printed
+    assert "fid: of 2 images; standing_passes=3; truncation=1" in printed
+    written = json.loads((run / "run" / "tradeoff.json").read_text())
+    assert [row["truncation"] for row in written["rows"]] == [0.5, 1.0]
+    with Image.open(run / "run" / "tradeoff.png") as picture:
+        assert picture.format == "PNG"
+    assert (run / "run" / "summary.json").read_text() == before
