@@ -31,8 +31,9 @@ test digits too, unrolled GANs draw new ones in each update), in [-1, 1] in all 
 a generator that ends in tanh); each step has latents of its own; counted are samples with the statistics of batch norm
 of 500 fresh latents, where PacGAN's code has those of each batch; and the judge is igan's own classifier of digits.
 The paper on unrolled GANs is taken to have played the minimax game that its authors' notebook plays, also without steps
-ahead; PacGAN's code plays the non-saturating one. Packs for that one: "small" with
---config.techniques.packing.enabled=True --config.batch_size=256 --config.epochs=1000.
+ahead; here its generator had lost it by update 2,000. PacGAN's code plays the non-saturating one. That with steps ahead
+is "small" with --config.techniques.unrolled.enabled=True, and with packs of two --config.batch_size=256
+--config.epochs=1000 --config.techniques.packing.enabled=True.
 """
 
 from igan import recipes
