@@ -251,8 +251,8 @@ def _validate_techniques(config: Config) -> None:
 
 
 def _validate_packs(config: Config, techniques: Mapping[str, technique.Technique]) -> None:
-    """Raises UserError unless every batch can be made inputs of as many images as techniques say."""
-    count = technique.images_per_input(techniques)
+    """Raises UserError unless every batch makes inputs, and groups of them, of as many images as techniques say."""
+    count = technique.batch_multiple(techniques)
     parts = f" in each of {config.accumulate} parts" if config.accumulate > 1 else ""
     for field, size, multiple in (
         ("batch_size", config.batch_size, count * config.accumulate),
@@ -260,9 +260,13 @@ def _validate_packs(config: Config, techniques: Mapping[str, technique.Technique
         ("initial_images", min(config.initial_images, count), count),  # What is left over of more is left out.
     ):
         if size % multiple:
-            names = " and ".join(name for name, each in techniques.items() if each.images_per_input > 1)
+            names = " and ".join(
+                name for name, each in techniques.items() if each.images_per_input > 1 or each.inputs_together > 1
+            )
+            packs = technique.images_per_input(techniques) == count
             raise UserError(
-                f"config.{field} is {size}, and {names} makes one input of {count} images{parts}:"
+                f"config.{field} is {size}, and {names} {'makes one input of' if packs else 'looks at'} {count}"
+                f" images{'' if packs else ' together'}{parts}:"
                 f" set --config.{field}={-(-size // multiple) * multiple}, a multiple of {multiple}"
             )
 

@@ -48,7 +48,11 @@ class Stage(NamedTuple):
     index: int = 0
     start: int = 0  # Its first update.
     batch_sizes: tuple[int, int] = (0, 0)  # Images a step of the discriminator and of the generator; 0: the config's.
-    consumed: tuple[int, int] = (0, 0)  # How many images of its stream each has been given before. Filled in by a run.
+    images: int = 0  # Real images that the discriminator is shown in it; 0: `start` counts, or the run's end.
+    name: str = ""  # What it is, for people.
+    # Filled in by a run, as are the start and the sizes that are not given:
+    consumed: tuple[int, int] = (0, 0)  # how many images of its stream each player has been given before,
+    updates: int = 0  # and how many updates it has; 0 for the last one, which ends with the run.
 
 
 class Turn(NamedTuple):

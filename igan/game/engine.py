@@ -61,11 +61,20 @@ def complete_stages(stages: Sequence[Stage], batch_sizes: tuple[int, int], steps
       batch_sizes: of the discriminator and of the generator, for stages that have none of their own.
       steps: of both, an update.
 
+    A length in images is brought to a round number of updates, which is not a hundredth off: 3 digits at most, and
+    ends with a zero from 100 on. The chunks of a run are then alike.
+
     >>> complete_stages([Stage(), Stage(1, start=10, batch_sizes=(4, 4))], (16, 16), (1, 2))[1].consumed
     (160, 320)
+    >>> complete_stages([Stage(images=600_000), Stage(1)], (128, 128), (1, 1))[1].start
+    4690
     """
     filled: list[Stage] = []
     for stage in stages:
+        if filled and (before := filled[-1]).images:
+            stage = stage._replace(start=before.start + _round_updates(before, steps[0]))
+        if filled:
+            filled[-1] = filled[-1]._replace(updates=stage.start - filled[-1].start)
         sizes = tuple(own or usual for own, usual in zip(stage.batch_sizes, batch_sizes, strict=True))
         consumed = (0, 0)
         if filled:
@@ -77,6 +86,13 @@ def complete_stages(stages: Sequence[Stage], batch_sizes: tuple[int, int], steps
             )
         filled.append(stage._replace(batch_sizes=sizes, consumed=consumed))
     return tuple(filled)
+
+
+def _round_updates(stage: Stage, steps: int) -> int:
+    """Returns how many updates show the discriminator about as many real images as a stage asks for."""
+    exact = stage.images / (stage.batch_sizes[0] * steps)
+    unit = 10 ** max(0, math.floor(math.log10(exact / 50))) if exact >= 50 else 1
+    return max(1, math.ceil(exact / unit - 0.5) * unit)
 
 
 Feed = tuple[Streamed, Streamed]  # The images of consecutive updates, for the discriminator and for the generator.
@@ -108,12 +124,14 @@ def make_mesh(plan: Plan, devices: Sequence[Any]) -> Mesh:
         total, what, flag, parts = plan.replicas, "replicas", "replicas", 1
         if not several:
             parts, what = plan.accumulate, "images of a batch" + f" in {plan.accumulate} parts" * (plan.accumulate > 1)
-            total, flag = next(
-                (size, flag)
+            total, flag, stage = next(
+                (size, flag, stage)
                 for stage in plan.stages
                 for size, flag in zip(stage.batch_sizes, ("batch_size", "generator.batch_size"), strict=True)
                 if size // parts % len(devices)
             )
+            if stage.name:
+                what, flag = f"{what} in the stage '{stage.name}'", f"{flag}, or --config.networks.batch_sizes,"
         raise UserError(
             f"{total} {what} cannot be dealt out evenly over {len(devices)} devices:"
             f" set --config.{flag} to a multiple of {len(devices) * parts}, or --config.devices={fits}"

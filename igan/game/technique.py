@@ -62,6 +62,7 @@ class Technique(NamedTuple):
     input_range: Range | None = None  # Of the images that it is written for; None: as the networks have them.
     # How many images it makes one input of, which is done last, of neighbours. They divide every batch, or are refused.
     images_per_input: int = 1
+    inputs_together: int = 1  # How many inputs the discriminator compares: they divide every batch, or are refused.
     discriminator_optimizer: OptimizerWrapper | None = None
     generator_optimizer: OptimizerWrapper | None = None
     # (discriminator, objective, its optimiser) -> parameters that the generator plays against (unrolled GANs).
@@ -153,6 +154,15 @@ def images_per_input(techniques: Mapping[str, Technique]) -> int:
     3
     """
     return math.prod(each.images_per_input for each in techniques.values())
+
+
+def batch_multiple(techniques: Mapping[str, Technique]) -> int:
+    """Returns what every batch must be a multiple of, and each part of it, in images.
+
+    >>> batch_multiple({"packing": Technique(images_per_input=3), "stddev": Technique(inputs_together=4)})
+    12
+    """
+    return images_per_input(techniques) * math.lcm(*(each.inputs_together for each in techniques.values()))
 
 
 def targets(techniques: Mapping[str, Technique]) -> Targets:

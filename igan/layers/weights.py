@@ -1,5 +1,6 @@
 """What a network asks of a layer with weights, and the plain layer that holds them as they are."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,6 +22,16 @@ class Layer(NamedTuple):
     bias: bool = True  # False where a normalisation with a shift follows.
     dtype: Any = float  # In which it is computed: float32, or float64 where JAX has been told to have it.
     kernel_init: Callable[..., Any] = nn.initializers.glorot_uniform()
+    own_gain: float | None = None  # See `gain`.
+    rate: float = 1.0  # Multiplies the learning rate of what is trained, which is larger by as much.
+
+    @property
+    def gain(self) -> float:
+        """By how much a layer with equalised learning rates changes the standard deviation of N(0, 1) inputs.
+
+        He's, for the rectifier that follows, which the last layer has none of.
+        """
+        return (1.0 if self.is_last else math.sqrt(2)) if self.own_gain is None else self.own_gain
 
 
 MakeLayer = Callable[[Layer], Callable[[Array, Context], Array]]
@@ -61,12 +72,21 @@ class WeightLayer(nn.Module):
 
     def weights(self, kernel: Array, context: Context) -> Array:
         """Returns the kernel that is applied, of the one that is trained: what normalisations of weights override."""
-        return kernel
+        return kernel if self.asked.rate == 1 else kernel * self.asked.rate
+
+    def initializer(self) -> Callable[..., Any]:
+        """Returns what draws the kernel that is trained."""
+        asked = self.asked
+        if asked.rate == 1:
+            return asked.kernel_init
+        return lambda *arguments: asked.kernel_init(*arguments) / asked.rate
 
     @nn.compact
     def __call__(self, inputs: Array, context: Context) -> Array:
         asked = self.asked
         shape = (*[asked.kernel] * (2 if asked.kernel else 0), inputs.shape[-1], asked.features)
-        kernel = self.param("kernel", asked.kernel_init, shape)
+        kernel = self.param("kernel", self.initializer(), shape)
         bias = self.param("bias", nn.initializers.zeros, (asked.features,)) if asked.bias else None
+        if bias is not None and asked.rate != 1:
+            bias = bias * asked.rate
         return apply_kernel(asked, self.weights(kernel, context), bias, inputs)

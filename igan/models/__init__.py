@@ -6,7 +6,8 @@
 - "generator_norm": () -> the normalisation after each hidden layer of the generator, called with (inputs, context);
 - "generator_layer", "discriminator_layer": (`igan.layers.weights.Layer`) -> a layer with weights, called with (inputs,
   context): how it holds them, normalised or not, is its own affair;
-- "discriminator_features": () -> a layer on the features [n, f] before the discriminator's last layer.
+- "discriminator_features": () -> a layer on the features [n, f] before the discriminator's last layer; in networks
+  that grow on the smallest maps [n, 4, 4, channels], before the last three.
 
 A place that nobody fills has a default of the family's. `TAKES` of a family names the kinds of data (`Space.kind`)
 that it is for; without, it is for images.
@@ -23,13 +24,14 @@ import jax.numpy as jnp
 from igan.errors import UserError, did_you_mean
 from igan.types import Networks, Space
 
+HELPERS = ("functional", "growth")  # Files that are no family.
 # Python's float is float32 here, and float64 where JAX has been told to have it, as tests do.
 PRECISIONS = {"float32": float, "bfloat16": jnp.bfloat16}
 
 
 def known() -> list[str]:
     """Returns the names of all network families: the files of `igan/models/` that have a `make`."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "functional")
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in HELPERS)
 
 
 def defaults(name: str) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def build(
     techniques, networks, labels_seen = compose(config, dataset)
     labeled = _draw_labels(config, resident.labels) if labels_seen == "some" else None
     plan = _plan(config, techniques, networks, size, labels_seen == "all")
+    networks = networks._replace(stages=plan.stages)
     devices = devices[: engine.most_devices(plan, len(devices))] if fit else devices
     mesh = engine.make_mesh(plan, devices)
     updates_per_epoch, total_updates = _schedule(config, plan, dataset.name, size)
@@ -194,7 +195,7 @@ def _plan(
     steps = config.discriminator.steps, config.generator.steps
     batch_sizes = config.batch_size, config.generator.batch_size or config.batch_size
     stages = engine.complete_stages(networks.stages, batch_sizes, steps)
-    together = technique.images_per_input(techniques)
+    together = technique.batch_multiple(techniques)
     for stage in stages:
         for batch_size in stage.batch_sizes:
             if batch_size % (together * config.accumulate):
@@ -227,10 +228,23 @@ def _schedule(config: Config, plan: Plan, name: str, size: int) -> tuple[int, in
                 f"{field}={batch_size} is larger than the {size:,} training images of {name}:"
                 f" use --config.{field}={min(100, size)}"
             )
+    for stage in plan.stages:
+        if (batch_size := max(stage.batch_sizes)) > size:
+            raise UserError(
+                f"batches of {batch_size} in the stage '{stage.name}' are larger than the {size:,} training images of"
+                f" {name}: set --config.networks.batch_sizes=..."
+            )
     updates_per_epoch = max(1, size // (config.batch_size * config.discriminator.steps))
     total_updates = config.epochs * updates_per_epoch
     last = plan.stages[-1]
-    rest = max(total_updates - last.start, 0)
+    if last.start >= total_updates:
+        raise UserError(
+            f"the last stage of the networks '{config.networks.name}', {last.name or len(plan.stages)}, begins with"
+            f" update {last.start:,}, and the run ends with update {total_updates:,}: use"
+            f" --config.epochs={last.start // updates_per_epoch + 1} or more, or shorter stages"
+            " (--config.networks.train_images=..., --config.networks.fade_images=...)"
+        )
+    rest = total_updates - last.start
     for consumed, steps, batch_size in zip(last.consumed, plan.steps, last.batch_sizes, strict=True):
         if consumed + rest * steps * batch_size >= 2**31:
             raise UserError(f"epochs={config.epochs} is more than 2^31 images: use a smaller --config.epochs")

@@ -23,6 +23,8 @@ from igan.types import Array, Examples, Key, Metrics, View
 
 SIDES = ("two", "one")
 PLACES = ("real_and_generated", "real", "generated")
+# Comparisons of images that the papers have beside a penalty: the slope of the sum of all logits at each image.
+PENALIZED = ("minibatch_stddev",)
 Critic = Callable[[Array], Array]  # [n, ...] -> [n], each of its own example alone.
 
 
@@ -153,7 +155,7 @@ def held(view: View, images: Array) -> Array:
 def comparisons(techniques: Mapping[str, Technique]) -> str | None:
     """Returns why slopes of single images make no sense beside these techniques, or None: a `Technique.conflict`."""
     for name, each in techniques.items():
-        if "discriminator_features" in each.layers or each.images_per_input > 1:
+        if ("discriminator_features" in each.layers and name not in PENALIZED) or each.images_per_input > 1:
             return (
                 f"{name} lets the discriminator compare the images of a batch, so that the slope of one alone makes no"
                 f" sense: set --config.techniques.{name}.enabled=False"

@@ -36,6 +36,7 @@ NARROW = {
 SMALL = {
     "virtual_batch_norm": {"reference_size": 4},
     "minibatch_discrimination": {"kernels": 3, "dimensions": 2},
+    "minibatch_stddev": {"group": 3},
     "wasserstein": {"clipping": False},
     "r1": {"interval": 2},
     "r2": {"interval": 2},
