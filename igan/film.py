@@ -75,8 +75,7 @@ def film(frames: dict[int, Path], output: Path, seconds: float) -> None:
     """
     chosen = _spread(list(frames), LONGEST)
     images = []
-    for step in chosen:
-        picture = _read(frames[step])
+    for step, picture in zip(chosen, _as_large([_read(frames[step]) for step in chosen]), strict=True):
         frame = Image.new("RGB", (picture.width, picture.height + 24), WHITE)
         frame.paste(picture, (0, 0))
         ImageDraw.Draw(frame).text((6, frame.height - 20), f"update {step:,}", GREY, _font(14))
@@ -103,8 +102,7 @@ def strip(rows: dict[str, dict[int, Path]], columns: int, side: int) -> Image.Im
     left = 12 + max(round(font.getlength(label)) for label in rows)
     tiles: dict[tuple[int, int], Image.Image] = {}
     for row, found in enumerate(rows.values()):
-        for column, step in enumerate(steps):
-            tile = _read(found[step])
+        for column, tile in enumerate(_as_large([_read(found[step]) for step in steps])):
             tile.thumbnail((side, side), Image.Resampling.LANCZOS)
             tiles[row, column] = tile
     width = max(tile.width for tile in tiles.values()) + MARGIN
@@ -120,6 +118,12 @@ def strip(rows: dict[str, dict[int, Path]], columns: int, side: int) -> Image.Im
     for row, label in enumerate(rows):
         draw.text((6, 28 + height * (row + 0.5)), label, GREY, font, anchor="lm")
     return sheet
+
+
+def _as_large(pictures: Sequence[Image.Image]) -> list[Image.Image]:
+    """Returns pictures as large as the largest, whose pixels stay squares: those of a network that grows are small."""
+    size = max(picture.width for picture in pictures), max(picture.height for picture in pictures)
+    return [each if each.size == size else each.resize(size, Image.Resampling.NEAREST) for each in pictures]
 
 
 def _read(path: Path) -> Image.Image:

@@ -162,3 +162,46 @@ def _players(config: Config, rates: tuple[float, float], steps: int, falling: bo
         player.update(optimizer | {"learning_rate": rate, "constant_share": 0.0 if falling else 1.0})
     config.discriminator.steps = steps
     config.average_rate = 1.0
+
+
+def pggan(config: Config) -> None:
+    """Progressive growing with WGAN-GP (Karras et al. 2018, appendix A.1), of the networks `progressive`.
+
+    The slope that the penalty aims at is 1; `experiments/growing.py` has CIFAR-10's, 750. The average of the generator
+    spans 1,000 updates, and at most a ninth of a stage: in the paper it knows no stages. Nor is there one batch of
+    generated images for both players, as CIFAR-10's code had.
+    """
+    _enable(
+        config,
+        wasserstein={"clipping": False},
+        gradient_penalty={"strength": 10.0, "target": 1.0},
+        drift={"strength": 1e-3},
+        pixel_norm={},
+        equalized_rate={},
+        minibatch_stddev={"group": 0},
+    )
+    _adam(config, (1e-3, 1e-3), b1=0.0, b2=0.99)
+    config.average_rate = 1e-3
+
+
+def stylegan(config: Config) -> None:
+    """Styles (Karras et al. 2019, appendix C), of the networks `style`: the non-saturating game with R1, gamma 10.
+
+    R1 comes in every 16th step only, 16 times as large, as in that paper's successor. The average of the generator has
+    a half-life of 10,000 images of batches of `config.batch_size`. For larger images the paper's rates are higher:
+    1.5e-3 for 128 pixels, 2e-3 for 256, and 3e-3 above.
+    """
+    _enable(
+        config,
+        non_saturating={},
+        r1={"gamma": 10.0, "interval": 16},
+        equalized_rate={},
+        minibatch_stddev={"group": 4},
+        style_mixing={"probability": 0.9},
+    )
+    _adam(config, (1e-3, 1e-3), b1=0.0, b2=0.99)
+    config.average_rate = 1 - 0.5 ** (config.batch_size / 10_000)
+
+
+# Those of the networks that grow, whose setups are those of `experiments/growing.py`.
+GROWING: dict[str, Callable[[Config], None]] = {"pggan": pggan, "stylegan": stylegan}

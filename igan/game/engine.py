@@ -2,7 +2,9 @@
 
 import functools
 import math
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -47,6 +49,11 @@ class Plan(NamedTuple):
     def reached(self, step: int) -> Stage:
         """Returns the stage of a state after `step` updates: that of the last one."""
         return self.stage(max(step - 1, 0))
+
+    def updates_for(self, images: int) -> int:
+        """Returns after how many updates the discriminator has been shown so many real images, and no more."""
+        stage = [each for each in self.stages if each.consumed[0] < images or each.index == 0][-1]
+        return stage.start + (images - stage.consumed[0]) // (stage.batch_sizes[0] * self.discriminator_steps)
 
     def end(self, stage: Stage, total_updates: int) -> int:
         """Returns the first update after a stage."""
@@ -106,6 +113,8 @@ class Engine(NamedTuple):
     run: Callable[..., tuple[GameState, Metrics]]
     trace: Callable[[Stage, int], jax.stages.Traced]  # What `run` does in this many updates, for whatever devices.
     compile: Callable[[Stage, int], jax.stages.Compiled]  # Compiles that ahead of time.
+    # (stage, updates, samples) -> the same, and `sample` for so many, while the devices compute something else.
+    prepare: Callable[[Stage, int, int], None]
     test_errors: Callable[[GameState, Stage], inference.TestErrors]
     # (state, stage, count) -> images [R, count, ...] of the averaged generators.
     sample: Callable[[GameState, Stage, int], Array]
@@ -232,7 +241,7 @@ def make(
     initialize_all = jax.jit(replicated(initialize, in_axes=(None, 0), out_axes=STATE_AXES), out_shardings=sharding)
     run_all = jax.jit(run, static_argnums=(4, 5), donate_argnums=0, out_shardings=(sharding, dealt))
     test = jax.jit(test_errors, static_argnums=2, out_shardings=everywhere)
-    draw = jax.jit(sample, static_argnums=(2, 3), out_shardings=everywhere)
+    draw_all = jax.jit(sample, static_argnums=(2, 3), out_shardings=everywhere)
 
     def keys(seed: int) -> Key:
         return jax.vmap(jax.random.key)(seed + jnp.arange(plan.replicas))
@@ -257,21 +266,65 @@ def make(
         feed = feed_shape(stage, updates) if streams else None
         return run_all.trace(state_shape, resident, labeled, feed, stage, updates)
 
-    @functools.cache
     def compile_run(stage: Stage, updates: int) -> jax.stages.Compiled:
         return trace(stage, updates).lower().compile()
 
+    def compile_draw(stage: Stage, count: int) -> jax.stages.Compiled:
+        return draw_all.lower(state_shape, resident.labels, stage, count).compile()
+
+    runs, draws = Programs(compile_run), Programs(compile_draw)
+
+    def prepare(stage: Stage, updates: int, samples: int) -> None:
+        runs.prepare(stage, updates)
+        draws.prepare(stage, samples)
+
     return Engine(
         initialize=lambda seed: initialize_all(resident, keys(seed)),
-        run=lambda state, stage, updates, feed=None: compile_run(stage, updates)(state, resident, labeled, feed),
+        run=lambda state, stage, updates, feed=None: runs(stage, updates)(state, resident, labeled, feed),
         trace=trace,
-        compile=compile_run,
+        compile=runs,
+        prepare=prepare,
         test_errors=lambda state, stage: test(state, resident, stage),
-        sample=lambda state, stage, count: draw(state, resident.labels, stage, count),
+        sample=lambda state, stage, count: draws(stage, count)(state, resident.labels),
         state_shape=state_shape,
         rows=functools.partial(hosts.rows, split),
         put=lambda feed: jax.tree.map(functools.partial(jax.make_array_from_process_local_data, split_feed), feed),
     )
+
+
+class Programs:
+    """Compiled programs by what is static in them, each compiled once: when it is called for, or ahead of that.
+
+    >>> programs = Programs(lambda stage, updates: f"{stage} for {updates}")
+    >>> programs.prepare("small", 50)  # Returns at once, whatever there is to compile.
+    >>> programs("small", 50)
+    'small for 50'
+    """
+
+    def __init__(self, compile: Callable[..., Any]) -> None:
+        self._compile, self._lock = compile, threading.Lock()
+        self._programs: dict[tuple[Any, ...], Future[Any]] = {}
+
+    def prepare(self, *static: Any) -> None:
+        """Begins to compile a program, in a thread of its own, unless it is there or on its way."""
+        with self._lock:
+            if static not in self._programs:
+                worker = ThreadPoolExecutor(1, thread_name_prefix="igan-compile")
+                self._programs[static] = worker.submit(self._compile, *static)
+                worker.shutdown(wait=False)
+
+    def __call__(self, *static: Any) -> Any:
+        with self._lock:
+            mine = static not in self._programs
+            future = self._programs.setdefault(static, Future())
+        if mine:
+            try:
+                future.set_result(self._compile(*static))
+            except BaseException as error:
+                future.set_exception(error)
+                with self._lock:  # Whoever asks again may have more luck.
+                    del self._programs[static]
+        return future.result()
 
 
 def _alone(function: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:

@@ -98,10 +98,23 @@ def _panel(title: str, curves: Sequence[Curve], groups: Sequence[Group]) -> byte
             color, style = _look(place)
             _draw(axes, curve, color, style, band=True)
             handles.append(Line2D([], [], color=color, ls=style, lw=2, label=literal(label)))
+    _draw_stages(axes, groups)
     axes.set_ylabel(literal(title))
     _label_steps(axes)
     draw_legend(figure, handles)
     return png(figure)
+
+
+def _draw_stages(axes: Axes, groups: Sequence[Group]) -> None:
+    """Marks where the stages of networks that grow begin, if all runs have the same ones."""
+    stages = {run.stages for group in groups for run in group.runs}
+    if len(stages) == 1:
+        for start, name in stages.pop()[1:]:
+            axes.axvline(start, color="0.8", lw=0.8, zorder=0)
+            axes.annotate(
+                literal(name), (start, 1), xycoords=axes.get_xaxis_transform(), rotation=90, fontsize=6, color="0.5",
+                ha="left", va="top", annotation_clip=True,
+            )  # fmt: skip
 
 
 def _look(place: int) -> tuple[str, str]:

@@ -68,6 +68,7 @@ class Run:
     written: datetime  # When its files last changed.
     fields: dict[str, Any]  # The completed config, flat; empty where it cannot be read.
     settings: dict[str, Any]  # Of them what tells repetitions from other experiments; empty where nothing is known.
+    stages: tuple[tuple[int, str], ...] = ()  # (first update, what it is) of networks that grow.
 
 
 def find_workdirs(paths: Sequence[Path]) -> list[Path]:
@@ -192,7 +193,17 @@ def _assemble(
         written=_written(workdir),
         fields=fields,
         settings=decisive(fields),
+        stages=_read_stages(summary),
     )
+
+
+def _read_stages(summary: dict[str, Any]) -> tuple[tuple[int, str], ...]:
+    """Returns the stages that a summary lists; none where they are damaged: they are a help to readers only."""
+    found = summary.get("stages")
+    try:
+        return tuple((integer(each, "start"), str(each["name"])) for each in found or ())
+    except (ValueError, TypeError, KeyError):
+        return ()
 
 
 def _facts(config: dict[str, Any], summary: dict[str, Any], lines: list[dict[str, Any]]) -> tuple[dict[str, Any], bool]:

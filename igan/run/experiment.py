@@ -234,14 +234,17 @@ def _schedule(config: Config, plan: Plan, name: str, size: int) -> tuple[int, in
                 f"batches of {batch_size} in the stage '{stage.name}' are larger than the {size:,} training images of"
                 f" {name}: set --config.networks.batch_sizes=..."
             )
-    updates_per_epoch = max(1, size // (config.batch_size * config.discriminator.steps))
-    total_updates = config.epochs * updates_per_epoch
+    # An epoch is counted in images: stages may have batches of other sizes, and then it has not always as many updates.
+    usual = config.batch_size * config.discriminator.steps
+    images_per_epoch = max(1, size // usual) * usual
+    total_updates = plan.updates_for(config.epochs * images_per_epoch)
+    updates_per_epoch = max(1, total_updates // config.epochs)
     last = plan.stages[-1]
-    if last.start >= total_updates:
+    if len(plan.stages) > 1 and last.start >= total_updates:
         raise UserError(
             f"the last stage of the networks '{config.networks.name}', {last.name or len(plan.stages)}, begins with"
             f" update {last.start:,}, and the run ends with update {total_updates:,}: use"
-            f" --config.epochs={last.start // updates_per_epoch + 1} or more, or shorter stages"
+            f" --config.epochs={last.consumed[0] // images_per_epoch + 1} or more, or shorter stages"
             " (--config.networks.train_images=..., --config.networks.fade_images=...)"
         )
     rest = total_updates - last.start

@@ -65,8 +65,12 @@ def report(session: Session, chunk: Chunk) -> None:
     Raises RunError if a metric is not finite.
     """
     built, step = session.experiment, chunk.step
-    epoch = {"epoch": round(step / built.updates_per_epoch, 4)}
+    epoch: dict[str, Any] = {"epoch": round(step / built.updates_per_epoch, 4)}
     message = f"epoch {epoch['epoch']:.1f}"
+    if len(built.plan.stages) > 1:
+        stage = built.plan.reached(step)
+        epoch["stage"] = stage.index + 1
+        message += f"  stage {stage.index + 1}/{len(built.plan.stages)}, {stage.name}"
     seconds = {"seconds": round(time.monotonic() - session.clock_zero, 3)}
     if chunk.metrics:
         metrics = jax.device_get(chunk.metrics)

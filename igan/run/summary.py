@@ -21,6 +21,13 @@ def announce(built: Experiment, config: Config) -> None:
         f"plan: {config.epochs:,} epochs of {built.updates_per_epoch:,} updates, {config.replicas} replica(s), on"
         f" {len(built.devices)} x {built.devices[0].device_kind}"
     )
+    for stage in built.plan.stages if len(built.plan.stages) > 1 else ():
+        of_discriminator, of_generator = stage.batch_sizes
+        batches = (
+            f"{of_discriminator}" if of_discriminator == of_generator else f"{of_discriminator} and {of_generator}"
+        )
+        end = built.plan.end(stage, built.total_updates)
+        print(f"stage {stage.index + 1}: {stage.name}, updates {stage.start + 1:,} to {end:,} in batches of {batches}")
 
 
 def finish(
@@ -66,6 +73,7 @@ def finish(
         if kept := [line for line in scored if line.get("is_best")]:
             summary |= {"best_scores": kept[-1]["scores"], "best_scores_step": kept[-1]["step"]}
     summary |= {
+        **({"stages": stages(built)} if len(built.plan.stages) > 1 else {}),
         "replicas": config.replicas,
         "epochs": config.epochs,
         "steps": step,
@@ -90,6 +98,13 @@ def finish(
     ending = "finished" if summary["finished"] else f"stopped by {stopped_by} at update {step:,} and saved; go on with"
     print(f"{ending} --workdir={directory}")
     return summary
+
+
+def stages(built: Experiment) -> list[dict[str, Any]]:
+    """Returns what the stages of a run are, for its `summary.json`."""
+    return [
+        {"name": stage.name, "start": stage.start, "batch_size": stage.batch_sizes[0]} for stage in built.plan.stages
+    ]
 
 
 def describe_scores(scores: dict[str, dict[str, Any]]) -> str:

@@ -27,6 +27,7 @@ from igan.types import GameState
 
 LONG_RUN_SECONDS = 15 * 60  # A run that takes longer than this says how to shorten it.
 ADVICE_AFTER_CHUNKS = 10  # Then its speed is known.
+CHUNKS_AHEAD = 50  # Of a stage, in which the next one's program is compiled: a minute or two.
 
 
 def run(config: Config, directory: Path) -> dict[str, Any]:
@@ -129,6 +130,7 @@ def play(session: Session, step: int, state: GameState, stop: list[str]) -> tupl
             )
         }
         state, metrics = built.engine.run(state, built.plan.stage(before), step - before, next(feeds))
+        prepare_next(session, before)
         if turn == ADVICE_AFTER_CHUNKS:
             advise(session)
         chunk = ask(session, step, metrics, state, due["evaluate"], due["sample"])
@@ -152,6 +154,15 @@ def following(built: Experiment, step: int) -> int:
     """
     end = built.plan.end(built.plan.stage(step), built.total_updates)
     return min(end, (step // built.updates_per_chunk + 1) * built.updates_per_chunk)
+
+
+def prepare_next(session: Session, step: int) -> None:
+    """Begins to compile what the next stage runs, if it is near: while the devices are at this one's last chunks."""
+    built = session.experiment
+    end = built.plan.end(built.plan.stage(step), built.total_updates)
+    if end < built.total_updates and end - step <= CHUNKS_AHEAD * built.updates_per_chunk:
+        updates = following(built, end) - end
+        built.engine.prepare(built.plan.stage(end), updates, session.config.reporting.samples)
 
 
 def feed_chunks(session: Session, start: int) -> Iterator[Feed | None]:

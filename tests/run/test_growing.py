@@ -1,0 +1,241 @@
+"""Runs of networks that grow: stopped and resumed at every update, dealt out to devices, reported stage by stage."""
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import growing
+from igan import film
+from igan.errors import UserError
+from igan.game.engine import Programs
+from igan.reporting.runs import read_run
+from igan.run import experiment, train
+from igan.run.checkpoint import Checkpoints
+from tests.command import REPOSITORY
+from tests.outcome import assert_same_arrays, lines_without_seconds, newest
+
+UPDATES = 10  # Four of 4 pixels, three in which 8 pixels fade in, and three of 8 pixels.
+
+pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """Forty images of 8 x 8 pixels."""
+    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("pictures")
+    (folder / "all").mkdir()
+    for index in range(40):
+        Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / "all" / f"{index}.png")
+    return folder
+
+
+def small(pictures: Path, variant: str = "pggan"):
+    config = growing.get_config(variant)
+    config.data.name = f"folder:{pictures}"
+    config.networks.update(latent_size=3, base=8, most=2, train_images=16, fade_images=24, batch_sizes=(4, 8))
+    config.devices, config.batch_size, config.initial_images, config.epochs = 1, 8, 8, 2
+    config.steps_per_chunk = config.evaluation.interval = config.reporting.samples_interval = 1
+    config.checkpoint.interval, config.reporting.samples, config.checkpoint.keep = 1, 4, 20
+    return config
+
+
+@pytest.fixture(scope="module")
+def build(pictures):
+    """Builds an experiment once for each number of devices and of the attempt."""
+
+    @functools.cache
+    def build(devices: int = 1, attempt: int = 0, replicas: int = 1):
+        config = small(pictures)
+        config.devices, config.replicas = devices, replicas
+        return experiment.build(config)
+
+    return build
+
+
+def play(built, state, steps):
+    states, metrics = [state], []
+    for step in steps:
+        state, found = built.engine.run(jax.tree.map(lambda leaf: leaf.copy(), state), built.plan.stage(step), 1)
+        states.append(state)
+        metrics.append(jax.device_get(found))
+    return states, metrics
+
+
+def test_the_stages_of_a_run(build):
+    built = build()
+    assert [(stage.start, stage.updates, stage.batch_sizes) for stage in built.plan.stages] == [
+        (0, 4, (4, 4)),
+        (4, 3, (8, 8)),
+        (7, 0, (8, 8)),
+    ]
+    assert built.plan.stages[-1].consumed == (40, 40)
+    assert built.total_updates == 7 + (72 - 40) // 8  # 36 images to train on, of which an epoch uses 32.
+
+
+def test_a_run_that_is_stopped_at_any_update_goes_on_bit_for_bit(build, tmp_path):
+    """Before, at and after each stage's first update, and in the middle of a fade, with programs compiled anew."""
+    first, second = build(), build(attempt=1)
+    assert first is not second
+    states, metrics = play(first, first.engine.initialize(1), range(UPDATES))
+    with Checkpoints(tmp_path, keep=20, warn=print) as checkpoints:
+        for step, state in enumerate(states):
+            checkpoints.save(step, state)
+        checkpoints.wait()
+        for step in range(UPDATES):
+            restored = checkpoints.restore(step, second.engine.state_shape)
+            (_, after), found = play(second, restored, [step])
+            assert_same_arrays(
+                *(map(np.asarray, jax.tree.leaves(each._replace(key=0))) for each in (after, states[step + 1]))
+            )
+            for name, value in found[0].items():
+                np.testing.assert_array_equal(value, metrics[step][name], err_msg=name)
+
+
+def test_devices_that_share_every_batch_play_the_same_game(build):
+    one, four = build(), build(devices=4)
+    alone, shared = (play(each, each.engine.initialize(1), range(9))[1][-1] for each in (one, four))
+    for name, value in alone.items():
+        np.testing.assert_allclose(shared[name], value, rtol=2e-3, atol=1e-4, err_msg=name)
+
+
+def test_two_replicas_are_two_runs(build, pictures):
+    both = play(build(replicas=2), build(replicas=2).engine.initialize(1), range(6))[1][-1]
+    for replica in (0, 1):
+        alone = play(build(), build().engine.initialize(1 + replica), range(6))[1][-1]
+        for name, value in alone.items():
+            np.testing.assert_allclose(both[name][replica], value[0], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+REFUSED = {
+    "a batch that devices do not divide": ({"devices": 8}, r"4 images of a batch in the stage '4 px'.*devices=4"),
+    "replicas that devices do not divide": ({"devices": 2, "replicas": 3}, r"3 replicas cannot be dealt out"),
+    "a batch larger than the data": ({"networks.batch_sizes": (4, 64)}, r"batches of 64 in the stage '8 px fading in'"),
+    "groups that do not divide it": (
+        {"networks.batch_sizes": (4, 6), "techniques.minibatch_stddev.group": 4},
+        r"batches of 6 images in their stage 2.*multiples of 4",
+    ),
+    "stages that end after the run": (
+        {"networks.train_images": 300},
+        r"8 px, begins with update 78, and the run ends with .*: use --config.epochs=11 or more, or shorter",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_fit_is_refused_in_advance_in_one_line(case, pictures):
+    changes, expected = REFUSED[case]
+    config = small(pictures)
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=expected) as caught:
+        experiment.build(config)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def run_of_it(pictures, tmp_path_factory):
+    """A whole run, and when the programs of each stage were asked for."""
+    folder, asked = tmp_path_factory.mktemp("run"), []
+
+    class Spy(Programs):
+        def prepare(self, *static):
+            asked.append(("ahead", static[0].index))
+            super().prepare(*static)
+
+        def __call__(self, *static):
+            asked.append(("now", static[0].index))
+            return super().__call__(*static)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("igan.game.engine.Programs", Spy)
+        config = small(pictures)
+        config.checkpoint.keep, config.checkpoint.interval = 2, 5
+        summary = train.run(config, folder)
+    return folder, summary, asked
+
+
+def test_the_next_stage_is_compiled_while_this_one_runs(run_of_it):
+    asked = run_of_it[2]
+    for index in (1, 2):
+        assert asked.index(("ahead", index)) < asked.index(("now", index))
+        assert ("now", index - 1) in asked[: asked.index(("ahead", index))]
+
+
+def test_a_run_tells_of_its_stages(run_of_it, capsys, tmp_path):
+    folder, summary, _ = run_of_it
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["stage"] for line in lines] == [1] * 4 + [2] * 3 + [3] * (len(lines) - 7)
+    assert [each["name"] for each in summary["stages"]] == ["4 px", "8 px fading in", "8 px"]
+    assert read_run(folder)[0].stages == ((0, "4 px"), (4, "8 px fading in"), (7, "8 px"))
+    sizes = [Image.open(path).size for path in sorted((folder / "samples").glob("*.png"))]
+    assert sizes[0] == sizes[4] == (9, 9) and sizes[5] == sizes[-1] == (17, 17)  # Two by two.
+    assert film.main([str(folder), f"--output={tmp_path / 'film.gif'}"]) == 0
+    with Image.open(tmp_path / "film.gif") as moving:
+        assert moving.size == (17, 17 + 24) and moving.n_frames > 5
+
+
+def test_a_program_is_compiled_once_however_many_ask_for_it():
+    began, go, count = threading.Event(), threading.Event(), []
+
+    def compile(static: int) -> str:
+        count.append(static)
+        began.set()
+        assert go.wait(60)
+        return f"program {static}"
+
+    programs = Programs(compile)
+    programs.prepare(1)
+    assert began.wait(60)  # It is under way, and this thread is free.
+    programs.prepare(1)
+    go.set()
+    assert programs(1) == "program 1" == programs(1) and programs(2) == "program 2" and count == [1, 2]
+
+
+def test_a_program_that_could_not_be_compiled_says_so_where_it_is_needed():
+    def compile(static: int) -> str:
+        raise RuntimeError("out of memory")
+
+    programs = Programs(compile)
+    programs.prepare(1)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            programs(1)
+
+
+@pytest.mark.skipif(not os.environ.get("IGAN_LONG_TESTS"), reason="IGAN_LONG_TESTS=1: three processes a kill")
+@pytest.mark.parametrize("at", [3, 4, 6, 7, 9])
+def test_a_run_that_is_killed_goes_on_bit_for_bit(at, pictures, tmp_path):
+    """At the end of a stage, in the first update of the next one, and within a fade."""
+    config = small(pictures)
+    flags = [f"--config.{name}={value}" for name, value in flat(config).items()]
+    command = [sys.executable, "-m", "igan.main", "--config=experiments/growing.py:pggan", *flags]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([*command, f"--workdir={whole}"], cwd=REPOSITORY, check=True, capture_output=True)
+    process = subprocess.Popen([*command, f"--workdir={killed}"], cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+    log = killed / "metrics.jsonl"
+    while not log.exists() or f'"step": {at}' not in log.read_text():
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run([*command, f"--workdir={killed}"], cwd=REPOSITORY, check=True, capture_output=True)
+    assert lines_without_seconds(whole) == lines_without_seconds(killed)
+    assert_same_arrays(newest(whole)[1], newest(killed)[1])
+
+
+def flat(config) -> dict[str, object]:
+    """What `small` changes, for a command line."""
+    fields = ["data.name", "devices", "batch_size", "initial_images", "epochs", "steps_per_chunk"]
+    fields += [f"networks.{name}" for name in ("latent_size", "base", "most", "train_images", "fade_images")]
+    fields += ["networks.batch_sizes", "evaluation.interval", "reporting.samples_interval", "checkpoint.interval"]
+    return {field: functools.reduce(lambda at, name: at[name], field.split("."), config) for field in fields}
