@@ -31,7 +31,7 @@ from igan.config import Config, check_variant, default
 IMAGES = 50_000  # Of CIFAR-10, to train on.
 # Of images of 4, 8, 16, 32 pixels and of all that are larger: for eight devices, which one device also plays.
 STYLE_BATCHES = (512, 256, 128, 64, 32)
-NOTHING = {"mapping_layers": 0, "styles": False, "constant_input": False, "noise": False}
+NOTHING = {"mapping_layers": 0, "styles_of_layers": False, "constant_input": False, "noise": False}
 
 
 class Setup(NamedTuple):

@@ -1,5 +1,6 @@
 """What tests of growing networks share: small ones, and a game of a recipe at one of their stages."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,7 +13,11 @@ from igan.data import space
 from igan.game import optimizer, step, technique
 from igan.game.engine import complete_stages
 from igan.game.technique import Game, Technique
-from igan.types import Context, GameState, Networks, Stage, Turn
+from igan.models import growth
+from igan.randomness import stream
+from igan.types import Batch, Batches, Context, Examples, GameState, Networks, Stage, Turn
+
+COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 OF_PGGAN = {
     "wasserstein": {"clipping": False},
@@ -60,9 +65,65 @@ def game_at(networks: Networks, loaded: dict[str, Technique], rate: float, at_st
     random, descent = np.random.default_rng(0), optax.sgd(rate)
     game = Game(networks, loaded, descent, descent, optimizer.average_rate(1e-3))
     side = 4 * 2 ** (len(networks.stages) // 2)
-    real = step.Examples(jnp.zeros((4, side, side, 3)))
+    real = Examples(jnp.zeros((4, side, side, 3)))
     shapes = jax.eval_shape(lambda: step.initialize(game, jax.random.key(0), real))
     drawn = jax.tree.map(
         lambda leaf: jnp.asarray(random.normal(size=leaf.shape), jnp.float32), shapes._replace(key=None)
     )
     return game, drawn._replace(key=jax.random.key(0), step=jnp.int32(at_step))
+
+
+def assert_an_update_agrees(
+    loaded: dict[str, Technique],
+    networks: Networks,
+    index: int,
+    at_step: int,
+    first: int,
+    play: Callable[..., dict[str, float]],
+) -> None:
+    """Losses and all parameters after one update of gradient descent in a stage agree to 1e-4 with PyTorch's.
+
+    Args:
+      play: of the reference: (arrays of both players, images, latents, the key of the discriminator's step, rate, side,
+        share of what fades in, images of a group) -> losses.
+    """
+    import torch
+
+    rate, stage = 0.05, networks.stages[index]
+    game, state = game_at(networks, loaded, rate, at_step)
+    side = growth.side_at(networks.stages[-1], first)
+    images = np.random.default_rng(1).uniform(-1, 1, (4, side, side, 3)).astype(np.float32)
+    real = Batch(Examples(jnp.asarray(images)))
+    with jax.default_matmul_precision("highest"):
+        update = jax.jit(
+            lambda state: step.update(game, state, Batches((real,), (real,)), stage), compiler_options=COMPILER_OPTIONS
+        )
+        after, metrics = update(state)
+    keys = [stream(state.key, f"{player}/0", at_step) for player in ("discriminator", "generator")]
+    latents = tuple(torch.tensor(np.float64(networks.sample_latents(stream(key, "latents"), 4))) for key in keys)
+    reference = tuple(
+        {name: torch.tensor(value, requires_grad=True) for name, value in by_name(player.params).items()}
+        for player in (state.generator, state.discriminator)
+    )
+    alpha = (at_step - stage.start) / stage.updates if growth.fades(stage) else None
+    given = torch.tensor(np.float64(images).transpose(0, 3, 1, 2))
+    losses = play(reference, given, latents, keys[0], rate, growth.side_at(stage, first), alpha, 2)
+    for name, loss in losses.items():
+        np.testing.assert_allclose(float(metrics[name]), loss, rtol=1e-4, atol=1e-4, err_msg=name)
+    for player, expected in zip(("generator", "discriminator"), reference, strict=True):
+        found, before = (by_name(getattr(each, player).params) for each in (after, state))
+        moved = 0
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value.detach(), rtol=1e-4, atol=1e-4, err_msg=name)
+            moved += bool(np.abs(found[name] - before[name]).max() > 1e-3)
+        assert moved >= len(expected) / 2, (player, moved)
+
+
+def by_name(params: Any) -> dict[str, np.ndarray]:
+    """Parameters by the names of the reference, in PyTorch's order of axes."""
+    orders = {1: (0,), 2: (1, 0), 3: (2, 0, 1), 4: (3, 2, 0, 1)}
+    found = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        name = ".".join(each.key for each in path).replace("EqualizedLayer_", "")
+        found[name] = np.ascontiguousarray(np.float64(leaf).transpose(orders[leaf.ndim]))
+    return found

@@ -15,10 +15,19 @@ from igan.layers.resampling import mean_pool, upsample
 from igan.models import growth
 from igan.randomness import stream
 from igan.types import Batch, Batches, Examples, Stage, Turn
-from tests.models.growing import OF_PGGAN, SMALL, context_of, counts, game_at, networks_of, techniques
+from tests.models.growing import (
+    COMPILER_OPTIONS,
+    OF_PGGAN,
+    SMALL,
+    assert_an_update_agrees,
+    context_of,
+    counts,
+    game_at,
+    networks_of,
+    techniques,
+)
 
 CIFAR10 = {"latent_size": 128, "base": 4096, "most": 128}
-COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
 
@@ -190,52 +199,17 @@ def test_what_is_not_reached_yet_stays_as_it_is_and_comes_in_with_a_step_of_the_
 @pytest.mark.parametrize(
     ("index", "at_step"), [(0, 3), (1, 15), (2, 33)], ids=["4 pixels", "in the middle of a fade", "8 pixels"]
 )
-def test_an_update_agrees_with_torch(index, at_step, random):
+def test_an_update_agrees_with_torch(index, at_step):
     torch = pytest.importorskip("torch", reason="pip install igan[parity]")
     from tests.references import growing_torch
 
-    rate, loaded = 0.05, techniques(**OF_PGGAN)
-    networks = networks_of(loaded, (8, 8, 3), **SMALL)
-    game, state = game_at(networks, loaded, rate, at_step)
-    stage = networks.stages[index]
-    images = random.uniform(-1, 1, (4, 8, 8, 3)).astype(np.float32)
-    real = Batch(Examples(jnp.asarray(images)))
-    with jax.default_matmul_precision("highest"):
-        update = jax.jit(
-            lambda state: step.update(game, state, Batches((real,), (real,)), stage), compiler_options=COMPILER_OPTIONS
-        )
-        after, metrics = update(state)
+    loaded = techniques(**OF_PGGAN)
 
-    def arrays(player):
-        return {name: torch.tensor(value, requires_grad=True) for name, value in flat(player.params).items()}
+    def play(arrays, images, latents, key, *rest):
+        shares = jax.random.uniform(stream(key, "techniques/gradient_penalty"), (4, 1, 1, 1))
+        return growing_torch.play(arrays, images, latents, torch.tensor(np.float64(shares)), *rest)
 
-    keys = [stream(state.key, f"{player}/0", at_step) for player in ("discriminator", "generator")]
-    latents = tuple(torch.tensor(np.float64(networks.sample_latents(stream(key, "latents"), 4))) for key in keys)
-    shares = jax.random.uniform(stream(keys[0], "techniques/gradient_penalty"), (4, 1, 1, 1))
-    reference = (arrays(state.generator), arrays(state.discriminator))
-    given = torch.tensor(np.float64(images).transpose(0, 3, 1, 2))
-    alpha = (at_step - stage.start) / stage.updates if index == 1 else None
-    side = growth.side_at(stage, 4)
-    losses = growing_torch.play(reference, given, latents, torch.tensor(np.float64(shares)), rate, side, alpha, group=2)
-    for name, loss in losses.items():
-        assert float(metrics[name]) == pytest.approx(loss, rel=1e-4, abs=1e-4), name
-    for player, expected in zip(("generator", "discriminator"), reference, strict=True):
-        found, before = (flat(getattr(each, player).params) for each in (after, state))
-        moved = 0
-        for name, value in expected.items():
-            np.testing.assert_allclose(found[name], value.detach(), rtol=1e-4, atol=1e-4, err_msg=name)
-            moved += bool(np.abs(found[name] - before[name]).max() > 1e-3)
-        assert moved >= len(expected) / 2, (player, moved)
-
-
-def flat(params) -> dict[str, np.ndarray]:
-    """By the names of the reference, in PyTorch's order of axes."""
-    found = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        name = ".".join(each.key for each in path).replace("EqualizedLayer_", "")
-        array = np.float64(leaf)
-        found[name] = np.ascontiguousarray(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T)
-    return found
+    assert_an_update_agrees(loaded, networks_of(loaded, (8, 8, 3), **SMALL), index, at_step, 4, play)
 
 
 BAD = {
@@ -255,7 +229,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("family", ["progressive"])
+@pytest.mark.parametrize("family", ["progressive", "style"])
 @pytest.mark.parametrize("case", BAD)
 def test_what_does_not_fit_is_refused_in_one_line(case, family):
     shape, settings, expected = BAD[case]

@@ -1,4 +1,4 @@
-"""PGGAN in straightforward PyTorch: a reference for igan's `progressive` and the techniques of its recipe.
+"""PGGAN and StyleGAN in straightforward PyTorch: a reference for igan's `progressive`, `style` and their techniques.
 
 It shares no code with igan. Networks are functions of their arrays by name; images are (n, channels, side, side), and
 dense layers count height, width, channels. Kernels are as they are trained: (features, channels, height, width), or
@@ -59,13 +59,47 @@ def generate(arrays: Arrays, latents: Tensor, side: int, alpha: float | None) ->
     return torch.lerp(larger(equalized(arrays, f"to_images_{side // 2}.0", before, 1.0)), images, alpha)
 
 
-def judge(arrays: Arrays, images: Tensor, alpha: float | None, group: int) -> Tensor:
+def blur(values: Tensor) -> Tensor:
+    channels = values.shape[1]
+    line = torch.tensor([1.0, 2.0, 1.0], dtype=values.dtype) / 4
+    kernel = torch.outer(line, line).expand(channels, 1, 3, 3)
+    return functional.conv2d(values, kernel, padding=1, groups=channels)
+
+
+def generate_styled(arrays: Arrays, latents: Tensor, side: int, alpha: float | None) -> Tensor:
+    """StyleGAN's generator without noise, two layers of mapping and a learning-rate multiplier of 0.01."""
+    w = pixel_norm(latents)
+    for layer in (0, 1):
+        slow = {name: 0.01 * array for name, array in arrays.items() if name.startswith(f"mapping.{layer}.")}
+        w = leaky(equalized(slow, f"mapping.{layer}", w))
+
+    def epilogue(number: int, values: Tensor) -> Tensor:
+        values = leaky(values + arrays[f"epilogue_{number}.bias"][:, None, None])
+        values = functional.instance_norm(values, eps=1e-8)
+        scale, shift = equalized(arrays, f"epilogue_{number}.Affine_0.0", w, 1.0)[:, :, None, None].chunk(2, 1)
+        return values * (1 + scale) + shift
+
+    values = epilogue(0, arrays["constant"].expand(len(latents), -1, -1, -1))
+    values = epilogue(1, equalized(arrays, "conv_4.0", values))
+    size, before, number = 4, values, 2
+    while size < side:
+        size, before = 2 * size, values
+        values = epilogue(number, blur(equalized(arrays, f"up_{size}.0", larger(values))))
+        values = epilogue(number + 1, equalized(arrays, f"conv_{size}.0", values))
+        number += 2
+    images = equalized(arrays, f"to_images_{side}.0", values, 1.0)
+    if alpha is None:
+        return images
+    return torch.lerp(larger(equalized(arrays, f"to_images_{side // 2}.0", before, 1.0)), images, alpha)
+
+
+def judge(arrays: Arrays, images: Tensor, alpha: float | None, group: int, blurs: bool = False) -> Tensor:
     side = images.shape[-1]
     values = leaky(equalized(arrays, f"from_images_{side}.0", images))
     size = side
     while size > 4:
-        for layer in (0, 1):
-            values = leaky(equalized(arrays, f"down_{size}.{layer}", values))
+        values = leaky(equalized(arrays, f"down_{size}.0", values))
+        values = leaky(equalized(arrays, f"down_{size}.1", blur(values) if blurs else values))
         values = smaller(values)
         if size == side and alpha is not None:
             before = leaky(equalized(arrays, f"from_images_{side // 2}.0", smaller(images)))
@@ -116,6 +150,33 @@ def play(
     of_generator = -judge(critic, generate(generator, latents[1], side, alpha), alpha, group).mean()
     _descend(generator, of_generator, rate)
     return {f"d/{name}": loss.item() for name, loss in losses.items()} | {"g/wasserstein": of_generator.item()}
+
+
+def play_styled(
+    arrays: tuple[dict[str, Tensor], dict[str, Tensor]],
+    images: Tensor,
+    latents: tuple[Tensor, Tensor],
+    rate: float,
+    side: int,
+    alpha: float | None,
+    group: int,
+) -> dict[str, float]:
+    """The same with the non-saturating game and R1, gamma 10."""
+    generator, critic = arrays
+    real = shown(images, side, alpha).requires_grad_()
+    fake = generate_styled(generator, latents[0], side, alpha).detach()
+    on_real = judge(critic, real, alpha, group, blurs=True)
+    (slopes,) = torch.autograd.grad(on_real.sum(), real, create_graph=True)
+    on_fake = judge(critic, fake, alpha, group, blurs=True)
+    losses = {
+        "non_saturating": functional.softplus(on_fake).mean() + functional.softplus(-on_real).mean(),
+        "r1": 5 * slopes.pow(2).flatten(1).sum(1).mean(),
+    }
+    _descend(critic, sum(losses.values()), rate)
+    made = generate_styled(generator, latents[1], side, alpha)
+    of_generator = functional.softplus(-judge(critic, made, alpha, group, blurs=True)).mean()
+    _descend(generator, of_generator, rate)
+    return {f"d/{name}": loss.item() for name, loss in losses.items()} | {"g/non_saturating": of_generator.item()}
 
 
 def _descend(arrays: dict[str, Tensor], loss: Tensor, rate: float) -> None:

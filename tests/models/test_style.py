@@ -1,0 +1,261 @@
+"""The style networks: the paper's sizes, order of operations, mean of w, truncation, noise and mixing."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from igan import models
+from igan.data import space
+from igan.errors import UserError
+from igan.game import inference, step
+from igan.layers.activation import leaky_relu
+from igan.layers.norms import no_norm
+from igan.layers.resampling import upsample
+from igan.layers.style import Epilogue, blur, instance_norm
+from igan.types import Batch, Batches, Examples
+from tests.contexts import at
+from tests.models.growing import (
+    COMPILER_OPTIONS,
+    assert_an_update_agrees,
+    context_of,
+    counts,
+    game_at,
+    networks_of,
+    techniques,
+)
+
+OF_STYLEGAN = {"non_saturating": {}, "r1": {}, "equalized_rate": {}, "minibatch_stddev": {"group": 2}}
+SMALL = {
+    "latent_size": 5,
+    "mapping_layers": 2,
+    "mapping_width": 4,
+    "base": 48,
+    "most": 6,
+    "train_images": 40,
+    "fade_images": 80,
+}
+pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
+
+
+@functools.cache
+def small(mixing: bool = False, **changes):
+    """Networks from 8 to 16 pixels, and a generator with every parameter drawn."""
+    loaded = techniques(**OF_STYLEGAN, **({"style_mixing": {"probability": 1.0}} if mixing else {}))
+    networks = networks_of(loaded, (16, 16, 3), "style", **(SMALL | changes))
+    latents = networks.sample_latents(jax.random.key(1), 4)
+    params, variables = networks.generator.init(context_of(networks.stages[-1]), latents)
+    random = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape), jnp.float32), params)
+    return networks, params, variables, latents
+
+
+def sample(networks, params, variables, latents, **options):
+    context = context_of(networks.stages[-1], train=False, **options)
+    return np.asarray(networks.generator.apply(params, variables, context, latents)[0])
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"),
+    [(32, (22_841_356, 20_726_785)), (128, (25_843_858, 22_941_313)), (1024, (26_219_627, 23_087_249))],
+)
+def test_they_have_the_papers_parameters(side, expected):
+    """26.2 million in the paper, of which 2,101,248 map."""
+    networks = networks_of(techniques(**OF_STYLEGAN), (side, side, 3), "style")
+    assert counts(networks, (side, side, 3)) == expected
+    assert networks.stages[0].name == "8 px" and 8 * (512 * 512 + 512) == 2_101_248
+
+
+@pytest.mark.parametrize(
+    ("index", "at_step"), [(0, 3), (1, 15), (2, 33)], ids=["8 pixels", "in the middle of a fade", "16 pixels"]
+)
+def test_an_update_agrees_with_torch(index, at_step):
+    pytest.importorskip("torch", reason="pip install igan[parity]")
+    from tests.references import growing_torch
+
+    def play(arrays, images, latents, key, *rest):
+        return growing_torch.play_styled(arrays, images, latents, *rest)
+
+    networks = small(noise=False)[0]
+    assert_an_update_agrees(techniques(**OF_STYLEGAN), networks, index, at_step, 8, play)
+
+
+def test_the_order_of_what_follows_a_convolution(random):
+    """Noise, bias, rectifier, instance norm, style with 1 + scale: any other order has other numbers."""
+    features = random.normal(size=(2, 4, 4, 3))
+    strength, bias, style, noise = (random.normal(size=shape) for shape in (3, 3, (2, 6), (2, 4, 4, 1)))
+    layer = Epilogue(True, leaky_relu, no_norm, lambda size: lambda w, context: jnp.asarray(style), 7)
+    with jax.enable_x64(True):
+        params = {"strength": jnp.asarray(strength), "bias": jnp.asarray(bias)}
+        given = lambda number, shape: jnp.asarray(noise) if number == 7 else None  # noqa: E731
+        found = layer.apply({"params": params}, jnp.asarray(features), None, given, at(train=False))
+    values = features + strength * noise + bias
+    values = np.where(values >= 0, values, 0.2 * values)
+    mean, variance = values.mean((1, 2), keepdims=True), values.var((1, 2), keepdims=True)
+    values = (values - mean) / np.sqrt(variance + 1e-8)
+    expected = values * (1 + style[:, None, None, :3]) + style[:, None, None, 3:]
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_the_first_layer_is_its_shift_alone_at_the_start():
+    """The constant is one everywhere, so that its instance norm is zero: a dead start that noise and bias end."""
+    np.testing.assert_array_equal(instance_norm(jnp.ones((2, 4, 4, 3))), 0)
+    networks, _, variables, latents = small()
+    params, _ = networks.generator.init(context_of(networks.stages[-1]), latents)
+    np.testing.assert_array_equal(params["constant"], 1)
+    for number in range(6):
+        np.testing.assert_array_equal(params[f"epilogue_{number}"]["strength"], 0)
+    # And images do not depend on the noise.
+    made = [
+        networks.generator.apply(
+            params, variables, context_of(networks.stages[-1]).__class__(key, *rest), latents, 
+        )[0]
+        for key in (jax.random.key(1), jax.random.key(2))
+        for rest in [(context_of(networks.stages[-1]).turn, True)]
+    ]  # fmt: skip
+    np.testing.assert_array_equal(*made)
+
+
+def test_blurred_pixels_keep_a_constant_image_constant_inside():
+    """The filter has the sum one, and repeated pixels need no factor four."""
+    smooth = blur(upsample(jnp.full((1, 4, 4, 2), 3.0)))
+    np.testing.assert_array_equal(smooth[:, 1:-1, 1:-1], 3.0)
+    np.testing.assert_array_equal(smooth[:, 0, 1:-1], 3.0 * 0.75)  # Zeros are around it.
+
+
+def test_repeated_and_blurred_is_the_bilinear_upsampling(random):
+    images = random.normal(size=(1, 5, 5, 1)).astype(np.float32)
+    torch = pytest.importorskip("torch", reason="pip install igan[parity]")
+    given = torch.tensor(images.transpose(0, 3, 1, 2))
+    expected = torch.nn.functional.interpolate(given, scale_factor=2, mode="bilinear", align_corners=False)
+    found = blur(upsample(jnp.asarray(images)))
+    np.testing.assert_allclose(found[0, 1:-1, 1:-1, 0], expected[0, 0, 1:-1, 1:-1], atol=1e-6)
+
+
+def test_the_mapping_network_learns_at_a_hundredth_of_the_rate():
+    loaded = techniques(equalized_rate={})
+    networks = networks_of(loaded, (8, 8, 3), "style", **(SMALL | {"latent_size": 512, "mapping_width": 512}))
+    latents = networks.sample_latents(jax.random.key(1), 4)
+    params, _ = networks.generator.init(context_of(networks.stages[-1]), latents)
+    (name,) = {each for each in params["mapping"] if each.endswith("_0")}
+    kernel = params["mapping"][name]["kernel"]
+    applied = math.sqrt(2 / 512)
+    assert np.std(kernel) * 0.01 * applied == pytest.approx(applied, rel=0.01)
+    descent = optax.adam(1e-3)
+    step, _ = descent.update(jnp.ones_like(kernel), descent.init(kernel))
+    assert np.abs(step).max() * 0.01 * applied == pytest.approx(1e-3 * 0.01 * applied, rel=1e-3)
+
+
+def test_the_mean_of_w_is_that_of_the_first_latents_in_each_step_of_the_generator():
+    """mean <- 0.995 mean + 0.005 batch mean, whatever is mixed; the discriminator's step leaves it as it is."""
+    networks, params, variables, latents = small(mixing=True)
+    stage = networks.stages[-1]
+    sample_w = jax.vmap(lambda z: mapped(params, z))
+    expected = np.zeros(4)
+    for index in range(3):
+        given = latents * (index + 1) + index
+        expected = 0.995 * expected + 0.005 * np.mean(sample_w(given), axis=0)
+        variables = networks.generator.apply(params, variables, context_of(stage), given)[1]
+    np.testing.assert_allclose(variables["averages"]["w"], expected, rtol=1e-5, atol=1e-8)
+    kept = inference.freeze(networks, params, variables, context_of(stage).turn, jax.random.key(0), 4)
+    np.testing.assert_array_equal(kept["averages"]["w"], variables["averages"]["w"])
+    sampled = networks.generator.apply(params, variables, context_of(stage, train=False), latents)[1]
+    np.testing.assert_array_equal(sampled["averages"]["w"], variables["averages"]["w"])
+
+
+def mapped(params, z):
+    w = z / jnp.sqrt(jnp.mean(z**2) + 1e-8)
+    for layer in (0, 1):
+        held = params["mapping"][f"EqualizedLayer_{layer}"]
+        scale = 0.01 * math.sqrt(2 / held["kernel"].shape[0])
+        w = w @ (held["kernel"] * scale) + 0.01 * held["bias"]
+        w = jnp.where(w >= 0, w, 0.2 * w)
+    return w
+
+
+def test_truncation_draws_styles_to_their_mean():
+    networks, params, variables, latents = small()
+    variables = {"averages": {"w": jnp.asarray([0.3, -0.2, 0.1, 0.5])}}
+    draw = functools.partial(sample, networks, params, variables, latents, noise=0)
+    np.testing.assert_array_equal(draw(), draw(psi=1))
+    still = draw(psi=0)
+    np.testing.assert_allclose(still, np.broadcast_to(still[:1], still.shape), atol=1e-5)
+    np.testing.assert_array_equal(draw(psi=0, psi_layers=0), draw())
+    np.testing.assert_array_equal(draw(psi=0.5, psi_layers=6), draw(psi=0.5))  # Six layers at 16 pixels.
+    spreads = [np.std(draw(psi=psi), axis=0).mean() for psi in (1, 0.5, 0.1)]
+    assert spreads[0] > spreads[1] > spreads[2] > 0
+    coarse, fine = draw(psi=0, psi_layers=2), draw(psi=0)
+    assert np.std(coarse, axis=0).mean() > np.std(fine, axis=0).mean()
+
+
+def test_noise_in_sampling_is_of_each_image_whatever_batch_it_is_in():
+    networks, params, variables, latents = small()
+    draw = functools.partial(sample, networks, params, variables)
+    np.testing.assert_allclose(draw(latents)[2:], draw(latents[2:]), atol=1e-4)
+    none, own, same = (draw(latents, noise=kind) for kind in (0, 1, 2))
+    assert np.abs(own - none).max() > 0.1 and np.abs(same - none).max() > 0.1
+    np.testing.assert_array_equal(own, draw(latents))
+    twice = jnp.stack([latents[0], latents[0] + 1e-3])
+    apart = [np.abs(np.diff(draw(twice, noise=kind), axis=0)).max() for kind in (1, 2)]
+    assert apart[0] > 10 * apart[1]
+
+
+def test_noise_in_training_is_drawn_for_each_layer_and_image(monkeypatch):
+    networks, params, variables, latents = small()
+    drawn, plain = [], jax.random.normal
+    monkeypatch.setattr("jax.random.normal", lambda *args, **named: drawn.append(out := plain(*args, **named)) or out)
+    networks.generator.apply(params, variables, context_of(networks.stages[-1]), latents)
+    assert [each.shape for each in drawn] == [(4, side, side, 1) for side in (4, 4, 8, 8, 16, 16)]
+    for one, other in ((drawn[2], drawn[3]), (drawn[4], drawn[5])):
+        assert abs(np.corrcoef(np.ravel(one), np.ravel(other))[0, 1]) < 0.2
+    assert abs(np.corrcoef(np.ravel(drawn[4][0]), np.ravel(drawn[4][1]))[0, 1]) < 0.3
+
+
+def test_networks_without_each_step_of_the_table_play_too():
+    plain = {"mapping_layers": 0, "styles_of_layers": False, "constant_input": False, "noise": False}
+    for changes in (plain, {"constant_input": False, "noise": False}, {"noise": False}):
+        networks, params, variables, latents = small(**changes)
+        assert np.isfinite(sample(networks, params, variables, latents)).all()
+        names = " ".join(params)
+        assert (
+            (("mapping" in names) == (changes.get("mapping_layers") is None)
+            and "constant" not in names)
+            or (changes == {"noise": False})
+        )
+
+
+def test_mixed_images_play_an_update():
+    networks = small(mixing=True)[0]
+    loaded = techniques(**OF_STYLEGAN, style_mixing={"probability": 0.9})
+    game, state = game_at(networks, loaded, 1e-3, 33)
+    real = Batch(Examples(jax.random.normal(jax.random.key(0), (4, 16, 16, 3))))
+    update = jax.jit(
+        lambda state: step.update(game, state, Batches((real,), (real,)), networks.stages[-1]),
+        compiler_options=COMPILER_OPTIONS,
+    )
+    after, metrics = update(state)
+    assert all(np.isfinite(value) for value in metrics.values())
+    before = state.generator.variables["averages"]["w"]
+    assert np.any(after.generator.variables["averages"]["w"] != before)
+
+
+BAD = {
+    "no mapping": ({"mapping_layers": -1}, "mapping_layers"),
+    "no rate": ({"mapping_rate": 0.0}, "mapping_rate"),
+    "not a rate": ({"mapping_rate": float("nan")}, "mapping_rate"),
+    "a mean that stands still": ({"mean_decay": 1.0}, "mean_decay"),
+    "a constant without styles": ({"styles_of_layers": False}, "styles_of_layers"),
+    "no width": ({"mapping_width": 0}, "mapping_width"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_does_not_fit_is_refused_in_one_line(case):
+    settings, expected = BAD[case]
+    with pytest.raises(UserError, match=expected) as caught:
+        models.load({"name": "style", **settings}, space.images((32, 32, 3)), None, {})
+    assert "\n" not in str(caught.value)
