@@ -27,6 +27,7 @@ VARIANTS = [
     ("imagenet", ""),
     ("gans", ""),  # The others are in tests/test_gans.py.
     ("stacked_mnist", ""),  # The others are in tests/test_stacked_mnist.py.
+    *(("growing", variant) for variant in ("", "pggan", "stylegan", "a", "b", "c", "d", "e", "f")),
     *(("mixture", variant) for variant in ("", "grid", "spiral", "unrolled_ring", "pacgan_ring", "pacgan_grid")),
 ]
 

@@ -27,7 +27,7 @@ OF_PGGAN = {
     "equalized_rate": {},
     "minibatch_stddev": {"group": 2},
 }
-SMALL = {"latent_size": 5, "base": 24, "most": 6, "train_images": 40, "fade_images": 80}
+SMALL: dict[str, Any] = {"latent_size": 5, "base": 24, "most": 6, "train_images": 40, "fade_images": 80}
 
 
 def techniques(**settings: dict[str, Any]) -> dict[str, Technique]:
@@ -60,11 +60,13 @@ def context_of(stage: Stage, step: int | None = None, train: bool = True, **opti
     return Context(jax.random.key(3), Turn(now, now, stage), train, options=options)
 
 
-def game_at(networks: Networks, loaded: dict[str, Technique], rate: float, at_step: int) -> tuple[Game, GameState]:
+def game_at(
+    networks: Networks, loaded: dict[str, Technique], rate: float, at_step: int, first: int = 4
+) -> tuple[Game, GameState]:
     """A game of gradient descent, every parameter of which is drawn, at this update."""
     random, descent = np.random.default_rng(0), optax.sgd(rate)
     game = Game(networks, loaded, descent, descent, optimizer.average_rate(1e-3))
-    side = 4 * 2 ** (len(networks.stages) // 2)
+    side = growth.side_at(networks.stages[-1], first)
     real = Examples(jnp.zeros((4, side, side, 3)))
     shapes = jax.eval_shape(lambda: step.initialize(game, jax.random.key(0), real))
     drawn = jax.tree.map(
@@ -90,7 +92,7 @@ def assert_an_update_agrees(
     import torch
 
     rate, stage = 0.05, networks.stages[index]
-    game, state = game_at(networks, loaded, rate, at_step)
+    game, state = game_at(networks, loaded, rate, at_step, first)
     side = growth.side_at(networks.stages[-1], first)
     images = np.random.default_rng(1).uniform(-1, 1, (4, side, side, 3)).astype(np.float32)
     real = Batch(Examples(jnp.asarray(images)))

@@ -146,7 +146,7 @@ def play(
         "gradient_penalty": 10 * (slopes.flatten(1).norm(dim=1) - 1).pow(2).mean(),
         "drift": 1e-3 * on_real.pow(2).mean(),
     }
-    _descend(critic, sum(losses.values()), rate)
+    _descend(critic, torch.stack(list(losses.values())).sum(), rate)
     of_generator = -judge(critic, generate(generator, latents[1], side, alpha), alpha, group).mean()
     _descend(generator, of_generator, rate)
     return {f"d/{name}": loss.item() for name, loss in losses.items()} | {"g/wasserstein": of_generator.item()}
@@ -172,7 +172,7 @@ def play_styled(
         "non_saturating": functional.softplus(on_fake).mean() + functional.softplus(-on_real).mean(),
         "r1": 5 * slopes.pow(2).flatten(1).sum(1).mean(),
     }
-    _descend(critic, sum(losses.values()), rate)
+    _descend(critic, torch.stack(list(losses.values())).sum(), rate)
     made = generate_styled(generator, latents[1], side, alpha)
     of_generator = functional.softplus(-judge(critic, made, alpha, group, blurs=True)).mean()
     _descend(generator, of_generator, rate)

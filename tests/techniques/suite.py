@@ -21,7 +21,7 @@ from igan.game.step import Game
 from igan.game.technique import Technique
 from igan.types import Batch, Examples, GameState
 
-CLASSES, IMAGE_SHAPE, BATCH_SIZE = 5, (3, 3, 1), 6
+CLASSES, IMAGE_SHAPE, BATCH_SIZE = 5, (4, 4, 1), 6
 NARROW = {
     "fully_connected": {
         "latent_size": 4,
@@ -29,7 +29,16 @@ NARROW = {
         "discriminator_layers": (7,),
         "input_noise": 0.0,
     },
-    "autoencoder": {"latent_size": 4, "width": 3, "smallest": 3},
+    "style": {
+        "latent_size": 4,
+        "mapping_layers": 1,
+        "mapping_width": 3,
+        "mapping_rate": 0.5,
+        "base": 8,
+        "most": 3,
+        "first_resolution": 4,
+    },
+    "autoencoder": {"latent_size": 4, "width": 3, "smallest": 4},
 }
 # Settings for a batch of six images, the defaults are for a hundred; for networks that normalise their weights; and for
 # lazy penalties.
