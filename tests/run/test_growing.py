@@ -188,7 +188,10 @@ def test_a_run_tells_of_its_stages(run_of_it, capsys, tmp_path):
     assert [line["stage"] for line in lines] == [1] * 4 + [2] * 3 + [3] * (len(lines) - 7)
     assert [each["name"] for each in summary["stages"]] == ["4 px", "8 px fading in", "8 px"]
     assert read_run(folder)[0].stages == ((0, "4 px"), (4, "8 px fading in"), (7, "8 px"))
-    sizes = [Image.open(path).size for path in sorted((folder / "samples").glob("*.png"))]
+    sizes = []
+    for path in sorted((folder / "samples").glob("*.png")):
+        with Image.open(path) as picture:
+            sizes.append(picture.size)
     assert sizes[0] == sizes[4] == (9, 9) and sizes[5] == sizes[-1] == (17, 17)  # Two by two.
     assert film.main([str(folder), f"--output={tmp_path / 'film.gif'}"]) == 0
     with Image.open(tmp_path / "film.gif") as moving:

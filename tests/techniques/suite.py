@@ -21,7 +21,8 @@ from igan.game.step import Game
 from igan.game.technique import Technique
 from igan.types import Batch, Examples, GameState
 
-CLASSES, IMAGE_SHAPE, BATCH_SIZE = 5, (4, 4, 1), 6
+CLASSES, IMAGE_SHAPE, BATCH_SIZE = 5, (3, 3, 1), 6
+SMALLEST = (4, 4, 1)  # Of networks that grow.
 NARROW = {
     "fully_connected": {
         "latent_size": 4,
@@ -37,8 +38,10 @@ NARROW = {
         "base": 8,
         "most": 3,
         "first_resolution": 4,
+        "train_images": 100,
+        "fade_images": 100,
     },
-    "autoencoder": {"latent_size": 4, "width": 3, "smallest": 4},
+    "autoencoder": {"latent_size": 4, "width": 3, "smallest": 3},
 }
 # Settings for a batch of six images, the defaults are for a hundred; for networks that normalise their weights; and for
 # lazy penalties.
@@ -84,7 +87,7 @@ def make_game(
     if family == "fully_connected":
         settings["hidden_noise"] = hidden_noise
     needs = frozenset().union(*(each.needs for each in techniques.values()))
-    networks = models.load(settings, space.images(IMAGE_SHAPE), CLASSES, technique.layers(techniques))
+    networks = models.load(settings, space.images(shape_of(family)), CLASSES, technique.layers(techniques))
     return Game(
         networks._replace(classes=CLASSES if "labels" in needs else 0),
         techniques,
@@ -95,16 +98,21 @@ def make_game(
 
 
 @functools.cache
-def make_batch(all_labeled: bool = False) -> Batch:
+def make_batch(all_labeled: bool = False, shape: tuple[int, int, int] = IMAGE_SHAPE) -> Batch:
     random = np.random.default_rng(0)
-    real, labeled = jnp.asarray(random.uniform(size=(2, BATCH_SIZE, *IMAGE_SHAPE)), jnp.float32)
+    real, labeled = jnp.asarray(random.uniform(size=(2, BATCH_SIZE, *shape)), jnp.float32)
     labels = jnp.asarray(random.integers(0, CLASSES, BATCH_SIZE, dtype=np.int32))
     return Batch(Examples(real, labels)) if all_labeled else Batch(Examples(real), Examples(labeled, labels))
 
 
 def batch_of(game: Game) -> Batch:
-    """A batch with the labels that the game's networks are given."""
-    return make_batch(all_labeled=game.networks.classes > 0)
+    """A batch of the size and with the labels that the game's networks are given."""
+    return make_batch(game.networks.classes > 0, SMALLEST if game.networks.stages[-1].name else IMAGE_SHAPE)
+
+
+def shape_of(family: str) -> tuple[int, int, int]:
+    """The shape of the images that a family is tested on."""
+    return SMALLEST if family == "style" else IMAGE_SHAPE
 
 
 @functools.cache
@@ -140,7 +148,8 @@ def go_together(names: list[str], family: str = "fully_connected") -> bool:
     needs = frozenset().union(*(each.needs for each in techniques.values()))
     try:
         layers = technique.layers(techniques)
-        networks = models.load({"name": family, **NARROW.get(family, {})}, space.images(IMAGE_SHAPE), CLASSES, layers)
+        settings = {"name": family, **NARROW.get(family, {})}
+        networks = models.load(settings, space.images(shape_of(family)), CLASSES, layers)
     except UserError:
         return False
     gives = networks.gives.union({"images", "labels", "labeled"}, *(each.gives for each in techniques.values()))

@@ -30,9 +30,9 @@ from tests.techniques.suite import BATCH_SIZE, CLASSES, NARROW, SMALL
 
 # Of an example, for each family. Their networks are those of `suite.NARROW`, or these.
 SHAPES = {
-    "fully_connected": (4, 4, 1),
+    "fully_connected": (3, 3, 1),
     "points": PLANE.shape,
-    "autoencoder": (4, 4, 1),
+    "autoencoder": (3, 3, 1),
     "dcgan": (8, 8, 1),
 }
 LONG = bool(os.environ.get("IGAN_LONG_TESTS"))
