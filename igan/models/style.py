@@ -11,7 +11,7 @@ and more, here they are apart.
 
 Sampling has options: `psi` draws w to its mean, w' = mean + psi (w - mean), 1 by default; `psi_layers` does so in the
 first layers only; `noise` is 1 for noise of each image's own, a function of its latent, 2 for the same in all images,
-0 for none.
+0 for none. With `crossover`, of `igan.styles` alone, images of n latents have the layers from that one on of n others.
 """
 
 import functools
@@ -99,6 +99,7 @@ class Generator(nn.Module):
     def __call__(self, latents: Array, context: Context) -> Array:
         last = max(self.widths) if self.is_initializing() else side_at(context.turn.stage, self.first)
         w = self.all_styles(latents, context, 2 * int(math.log2(last)) - 2)
+        latents = latents[: len(w)]
         epilogue = self.epilogues(latents, w, context)
         hidden = epilogue(0, self.smallest(w[:, 0], context))
         hidden = epilogue(1, self.convolution(4, "conv_4")(hidden, context))
@@ -134,7 +135,11 @@ class Generator(nn.Module):
         psi = context.options.get("psi", 1.0)
         psi_layers = context.options.get("psi_layers", layers)
         strength = jnp.where(jnp.arange(layers) < psi_layers, psi, 1.0).astype(w.dtype)[None, :, None]
-        return mean.value + strength * (w[:, None] - mean.value)
+        w = mean.value + strength * (w[:, None] - mean.value)
+        if (place := context.options.get("crossover")) is None:
+            return w
+        first, second = jnp.split(w, 2)
+        return jnp.where((jnp.arange(layers) < place)[None, :, None], first, second)
 
     def smallest(self, w: Array, context: Context) -> Array:
         """Returns the features that it all begins with, [n, 4, 4, width]."""

@@ -192,6 +192,17 @@ def test_truncation_draws_styles_to_their_mean():
     assert np.std(coarse, axis=0).mean() > np.std(fine, axis=0).mean()
 
 
+def test_layers_before_the_crossover_have_the_styles_of_the_first_latents():
+    networks, params, variables, latents = small()
+    draw = functools.partial(sample, networks, params, variables)
+    twice, swapped = jnp.concatenate([latents, latents]), jnp.concatenate([latents, latents[::-1]])
+    np.testing.assert_allclose(draw(twice, crossover=3), draw(latents), atol=1e-5)
+    np.testing.assert_allclose(draw(swapped, crossover=6), draw(latents), atol=1e-5)  # All six layers.
+    np.testing.assert_allclose(draw(swapped, crossover=0, noise=0), draw(latents[::-1], noise=0), atol=1e-5)
+    mixed = draw(swapped, crossover=4)
+    assert np.abs(mixed - draw(latents)).max() > 0.1
+
+
 def test_noise_in_sampling_is_of_each_image_whatever_batch_it_is_in():
     networks, params, variables, latents = small()
     draw = functools.partial(sample, networks, params, variables)
