@@ -69,10 +69,18 @@ def game_at(
     side = growth.side_at(networks.stages[-1], first)
     real = Examples(jnp.zeros((4, side, side, 3)))
     shapes = jax.eval_shape(lambda: step.initialize(game, jax.random.key(0), real))
-    drawn = jax.tree.map(
-        lambda leaf: jnp.asarray(random.normal(size=leaf.shape), jnp.float32), shapes._replace(key=None)
-    )
-    return game, drawn._replace(key=jax.random.key(0), step=jnp.int32(at_step))
+    state = draw(shapes._replace(key=None), random)
+    return game, state._replace(key=jax.random.key(0), step=jnp.int32(at_step))
+
+
+def draw(shapes: Any, random: np.random.Generator) -> Any:
+    """Values from N(0, 1), those of a mapping network as much larger as its learning rate is smaller."""
+
+    def one(path: Any, leaf: Any) -> jax.Array:
+        scale = 100.0 if any("mapping" in str(each) for each in path) else 1.0
+        return jnp.asarray(scale * random.normal(size=leaf.shape), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(one, shapes)
 
 
 def assert_an_update_agrees(
@@ -117,7 +125,7 @@ def assert_an_update_agrees(
         moved = 0
         for name, value in expected.items():
             np.testing.assert_allclose(found[name], value.detach(), rtol=1e-4, atol=1e-4, err_msg=name)
-            moved += bool(np.abs(found[name] - before[name]).max() > 1e-3)
+            moved += bool(np.abs(found[name] - before[name]).max() > 3e-4)
         assert moved >= len(expected) / 2, (player, moved)
 
 

@@ -26,6 +26,7 @@ from tests.models.growing import (
     assert_an_update_agrees,
     context_of,
     counts,
+    draw,
     game_at,
     networks_of,
     techniques,
@@ -51,9 +52,7 @@ def small(mixing: bool = False, **changes):
     networks = networks_of(loaded, (16, 16, 3), "style", **(SMALL | changes))
     latents = networks.sample_latents(jax.random.key(1), 4)
     params, variables = networks.generator.init(context_of(networks.stages[-1]), latents)
-    random = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape), jnp.float32), params)
-    return networks, params, variables, latents
+    return networks, draw(params, np.random.default_rng(0)), variables, latents
 
 
 def sample(networks, params, variables, latents, **options):
@@ -180,38 +179,38 @@ def mapped(params, z):
 def test_truncation_draws_styles_to_their_mean():
     networks, params, variables, latents = small()
     variables = {"averages": {"w": jnp.asarray([0.3, -0.2, 0.1, 0.5])}}
-    draw = functools.partial(sample, networks, params, variables, latents, noise=0)
-    np.testing.assert_array_equal(draw(), draw(psi=1))
-    still = draw(psi=0)
+    images = functools.partial(sample, networks, params, variables, latents, noise=0)
+    np.testing.assert_array_equal(images(), images(psi=1))
+    still = images(psi=0)
     np.testing.assert_allclose(still, np.broadcast_to(still[:1], still.shape), atol=1e-5)
-    np.testing.assert_array_equal(draw(psi=0, psi_layers=0), draw())
-    np.testing.assert_array_equal(draw(psi=0.5, psi_layers=6), draw(psi=0.5))  # Six layers at 16 pixels.
-    spreads = [np.std(draw(psi=psi), axis=0).mean() for psi in (1, 0.5, 0.1)]
+    np.testing.assert_array_equal(images(psi=0, psi_layers=0), images())
+    np.testing.assert_array_equal(images(psi=0.5, psi_layers=6), images(psi=0.5))  # Six layers at 16 pixels.
+    spreads = [np.std(images(psi=psi), axis=0).mean() for psi in (1, 0.5, 0.1)]
     assert spreads[0] > spreads[1] > spreads[2] > 0
-    coarse, fine = draw(psi=0, psi_layers=2), draw(psi=0)
+    coarse, fine = images(psi=0, psi_layers=2), images(psi=0)
     assert np.std(coarse, axis=0).mean() > np.std(fine, axis=0).mean()
 
 
 def test_layers_before_the_crossover_have_the_styles_of_the_first_latents():
     networks, params, variables, latents = small()
-    draw = functools.partial(sample, networks, params, variables)
+    images = functools.partial(sample, networks, params, variables)
     twice, swapped = jnp.concatenate([latents, latents]), jnp.concatenate([latents, latents[::-1]])
-    np.testing.assert_allclose(draw(twice, crossover=3), draw(latents), atol=1e-5)
-    np.testing.assert_allclose(draw(swapped, crossover=6), draw(latents), atol=1e-5)  # All six layers.
-    np.testing.assert_allclose(draw(swapped, crossover=0, noise=0), draw(latents[::-1], noise=0), atol=1e-5)
-    mixed = draw(swapped, crossover=4)
-    assert np.abs(mixed - draw(latents)).max() > 0.1
+    np.testing.assert_allclose(images(twice, crossover=3), images(latents), atol=1e-5)
+    np.testing.assert_allclose(images(swapped, crossover=6), images(latents), atol=1e-5)  # All six layers.
+    np.testing.assert_allclose(images(swapped, crossover=0, noise=0), images(latents[::-1], noise=0), atol=1e-5)
+    mixed = images(swapped, crossover=4)
+    assert np.abs(mixed - images(latents)).max() > 0.1
 
 
 def test_noise_in_sampling_is_of_each_image_whatever_batch_it_is_in():
     networks, params, variables, latents = small()
-    draw = functools.partial(sample, networks, params, variables)
-    np.testing.assert_allclose(draw(latents)[2:], draw(latents[2:]), atol=1e-4)
-    none, own, same = (draw(latents, noise=kind) for kind in (0, 1, 2))
+    images = functools.partial(sample, networks, params, variables)
+    np.testing.assert_allclose(images(latents)[2:], images(latents[2:]), atol=1e-4)
+    none, own, same = (images(latents, noise=kind) for kind in (0, 1, 2))
     assert np.abs(own - none).max() > 0.1 and np.abs(same - none).max() > 0.1
-    np.testing.assert_array_equal(own, draw(latents))
+    np.testing.assert_array_equal(own, images(latents))
     twice = jnp.stack([latents[0], latents[0] + 1e-3])
-    apart = [np.abs(np.diff(draw(twice, noise=kind), axis=0)).max() for kind in (1, 2)]
+    apart = [np.abs(np.diff(images(twice, noise=kind), axis=0)).max() for kind in (1, 2)]
     assert apart[0] > 10 * apart[1]
 
 
