@@ -1,5 +1,6 @@
 """What tests of growing networks share: small ones, and a game of a recipe at one of their stages."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from igan import models
 from igan.data import space
@@ -17,6 +19,15 @@ from igan.models import growth
 from igan.randomness import stream
 from igan.types import Batch, Batches, Context, Examples, GameState, Networks, Stage, Turn
 
+LONG = bool(os.environ.get("IGAN_LONG_TESTS"))
+FADES = [
+    pytest.param(index, at_step, id=name, marks=pytest.mark.skipif(is_long and not LONG, reason="IGAN_LONG_TESTS=1"))
+    for index, at_step, name, is_long in (
+        (0, 3, "the first resolution", False),
+        (1, 15, "in the middle of a fade", False),
+        (2, 33, "the second resolution", True),
+    )
+]
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 OF_PGGAN = {

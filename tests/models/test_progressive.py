@@ -17,6 +17,7 @@ from igan.randomness import stream
 from igan.types import Batch, Batches, Examples, Stage, Turn
 from tests.models.growing import (
     COMPILER_OPTIONS,
+    FADES,
     OF_PGGAN,
     SMALL,
     assert_an_update_agrees,
@@ -196,9 +197,7 @@ def test_what_is_not_reached_yet_stays_as_it_is_and_comes_in_with_a_step_of_the_
         assert all(0 < move <= 1.5e-3 for move in moves), moves
 
 
-@pytest.mark.parametrize(
-    ("index", "at_step"), [(0, 3), (1, 15), (2, 33)], ids=["4 pixels", "in the middle of a fade", "8 pixels"]
-)
+@pytest.mark.parametrize(("index", "at_step"), FADES)
 def test_an_update_agrees_with_torch(index, at_step):
     torch = pytest.importorskip("torch", reason="pip install igan[parity]")
     from tests.references import growing_torch

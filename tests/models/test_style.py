@@ -23,6 +23,7 @@ from igan.types import Batch, Batches, Examples
 from tests.contexts import at
 from tests.models.growing import (
     COMPILER_OPTIONS,
+    FADES,
     assert_an_update_agrees,
     context_of,
     counts,
@@ -71,9 +72,7 @@ def test_they_have_the_papers_parameters(side, expected):
     assert networks.stages[0].name == "8 px" and 8 * (512 * 512 + 512) == 2_101_248
 
 
-@pytest.mark.parametrize(
-    ("index", "at_step"), [(0, 3), (1, 15), (2, 33)], ids=["8 pixels", "in the middle of a fade", "16 pixels"]
-)
+@pytest.mark.parametrize(("index", "at_step"), FADES)
 def test_an_update_agrees_with_torch(index, at_step):
     pytest.importorskip("torch", reason="pip install igan[parity]")
     from tests.references import growing_torch
