@@ -2,7 +2,7 @@
 
     python -m igan.main --config=experiments/mnist.py                 semi-supervised, feature matching: Table 1
     python -m igan.main --config=experiments/mnist.py:unsupervised    an ordinary GAN, no labels
-    python -m igan.main --config=experiments/mnist.py:sngan           a recipe of igan/recipes.py without labels
+    python -m igan.main --config=experiments/mnist.py:sngan           a recipe of igan/recipes.py, any but those of 128 pixels
     python launch/sweep.py --config=experiments/mnist.py --variants=all --jobs=2 --workdir=runs/recipes    all recipes
 
 With all of MNIST the first two have the paper's schedule, 300 epochs. Its table is 20, 50, 100 and 200 labels, which
@@ -35,13 +35,9 @@ BIGGAN = {
 }
 RESIDUAL = {"latent_size": 64, "generator_widths": (8, 8, 8), "discriminator_widths": (8, 8, 8)}
 AUTOENCODER = {"latent_size": 32, "width": 8}
+# Kernels are drawn by the size of each layer in these; in the others with DCGAN's standard deviation, 0.02.
+HE_UNIFORM = ("wgan", "wgan_gp", "dragan", "r3")
 # A penalty on single images forbids a discriminator that mixes those of a batch; spectral norm takes the place of one.
-HE_UNIFORM = (
-    "wgan",
-    "wgan_gp",
-    "dragan",
-    "r3",
-)  # Kernels by the size of each layer; the others have DCGAN's std, 0.02.
 WITHOUT_NORM = ("wgan_gp", "dragan", "sngan", "r3")
 
 

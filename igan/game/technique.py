@@ -31,6 +31,7 @@ NEEDS = {
     # of the networks, which say what they give (`Networks.gives`), or of a technique that changes them.
     "class_logits": "a discriminator with a logit for each class",
     "reconstruction": "a discriminator that is an autoencoder, as the networks 'autoencoder' have",
+    "styles": "a generator with styles for each layer, as the networks 'style' have",
     "plain_weights": "a discriminator whose outputs grow with its weights, which weight normalisation undoes",
     "independent_examples": "a discriminator that looks at each image by itself, without batch normalisation",
 }

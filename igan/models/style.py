@@ -283,7 +283,12 @@ def make(
         sample_latents=sample_latents,
         image_range=(-1.0, 1.0),
         convolutional=True,
-        gives=gives(classes, independent_examples=True, plain_weights="discriminator_layer" not in layers),
+        gives=gives(
+            classes,
+            independent_examples=True,
+            plain_weights="discriminator_layer" not in layers,
+            styles=styles_of_layers,
+        ),
         stages=stages(first_resolution, last, train_images, fade_images, batch_sizes),
         at_stage=lambda images, turn: real_images(images, turn, first_resolution),
         options=OPTIONS,

@@ -38,7 +38,11 @@ VEEGAN = {
     "grid": {"GAN": "3.3; 0.5", "ALI": "15.8; 1.6", "unrolled GAN": "23.6; 16", "VEEGAN": "24.6; 40"},
 }
 METHODS = {"non_saturating": "GAN", "pacgan": "GAN", "unrolled": "unrolled GAN", "packing": "PacGAN2"}
-NEVER_OF_POINTS = {"images": "it is for images", "reconstruction": "it needs a discriminator that is an autoencoder"}
+NEVER_OF_POINTS = {
+    "styles": "the networks of points have no styles",
+    "images": "it is for images",
+    "reconstruction": "it needs a discriminator that is an autoencoder",
+}
 THUMBNAIL = 144  # Pixels along the side, twice what a page shows of them.
 MANY = 5  # Groups of a table that looks as if every technique were to be in it.
 

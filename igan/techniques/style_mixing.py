@@ -30,4 +30,5 @@ def make(probability: float = 0.9) -> Technique:
             f"techniques.style_mixing.probability is {probability}, expected a number from 0 to 1: set"
             " --config.techniques.style_mixing.probability=0.9"
         )
-    return Technique(layers={"generator_styles": lambda: functools.partial(mix, probability=probability)})
+    layers = {"generator_styles": lambda: functools.partial(mix, probability=probability)}
+    return Technique(layers=layers, needs=frozenset({"styles"}))

@@ -22,6 +22,7 @@ from igan.game.technique import Technique
 from igan.types import Batch, Examples, GameState
 
 CLASSES, IMAGE_SHAPE, BATCH_SIZE = 5, (3, 3, 1), 6
+SMALLEST = (4, 4, 1)  # Of networks that grow.
 NARROW = {
     "fully_connected": {
         "latent_size": 4,
