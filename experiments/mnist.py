@@ -2,7 +2,7 @@
 
     python -m igan.main --config=experiments/mnist.py                 semi-supervised, feature matching: Table 1
     python -m igan.main --config=experiments/mnist.py:unsupervised    an ordinary GAN, no labels
-    python -m igan.main --config=experiments/mnist.py:sngan           a recipe of igan/recipes.py, any but those of 128 pixels
+    python -m igan.main --config=experiments/mnist.py:sngan           a recipe of igan/recipes.py, by its name
     python launch/sweep.py --config=experiments/mnist.py --variants=all --jobs=2 --workdir=runs/recipes    all recipes
 
 With all of MNIST the first two have the paper's schedule, 300 epochs. Its table is 20, 50, 100 and 200 labels, which
@@ -27,13 +27,9 @@ CONVOLUTIONS = {
     "generator_widths": (32, 16, 8),
     "discriminator_widths": (8, 16, 32),
 }
-BIGGAN = {
-    "piece_size": 16,
-    "embedding_size": 16,
-    "generator_widths": (8, 8, 8),
-    "discriminator_widths": (8, 8, 8),
-}
-RESIDUAL = {"latent_size": 64, "generator_widths": (8, 8, 8), "discriminator_widths": (8, 8, 8)}
+BLOCKS = {"generator_widths": (8, 8, 8), "discriminator_widths": (8, 8, 8)}
+RESIDUAL = BLOCKS | {"latent_size": 64}
+BIGGAN = BLOCKS | {"piece_size": 16, "embedding_size": 16}
 AUTOENCODER = {"latent_size": 32, "width": 8}
 # Kernels are drawn by the size of each layer in these; in the others with DCGAN's standard deviation, 0.02.
 HE_UNIFORM = ("wgan", "wgan_gp", "dragan", "r3")
@@ -78,9 +74,8 @@ def recipe(name: str) -> Config:
     config.techniques.self_attention.update(generator_resolution=14, discriminator_resolution=14)
     config.epochs = IMAGES // 60_000
     config.reporting.samples_interval = 300
-    config.evaluation.images = config.evaluation.reference_images = (
-        10_000  # The neighbours of 60,000 take as long as the run.
-    )
+    config.evaluation.images = 10_000
+    config.evaluation.reference_images = 10_000  # The neighbours of 60,000 take as long as the run.
     config.evaluation.scores = (
         "classifier_score",
         "fid_classifier",

@@ -39,6 +39,7 @@ VEEGAN = {
 }
 METHODS = {"non_saturating": "GAN", "pacgan": "GAN", "unrolled": "unrolled GAN", "packing": "PacGAN2"}
 NEVER_OF_POINTS = {
+    "labels": "it is told the class of every example",
     "styles": "the networks of points have no styles",
     "images": "it is for images",
     "reconstruction": "it needs a discriminator that is an autoencoder",
