@@ -9,7 +9,7 @@ from experiments import growing
 from igan import recipes
 from igan.config import validate
 from igan.errors import UserError
-from igan.game.engine import complete_stages
+from igan.game.stages import complete_stages
 from igan.models import growth
 
 PARTS = ["equalized_rate", "minibatch_stddev"]

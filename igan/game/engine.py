@@ -2,9 +2,7 @@
 
 import functools
 import math
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +14,8 @@ from igan import hosts
 from igan.errors import UserError
 from igan.game import inference, step
 from igan.game.batches import Orders, Resident, Streamed, epoch_order, gather, make_orders, unpack
+from igan.game.programs import Programs
+from igan.game.stages import Plan
 from igan.game.technique import Game
 from igan.randomness import stream
 from igan.types import Array, Batches, Examples, GameState, Key, Metrics, Params, Space, Stage, Turn, Variables
@@ -24,82 +24,6 @@ REPLICA, DATA = "replica", "data"
 # A state's leaves have a leading axis of replicas, all but the step: it is shared, or every `cond` on it would turn
 # into a `select` under vmap.
 STATE_AXES = GameState(None, 0, 0, 0, 0)  # type: ignore[arg-type]
-
-
-class Plan(NamedTuple):
-    """The numbers of a run that shape its compiled programs."""
-
-    replicas: int
-    discriminator_steps: int  # Steps of the discriminator an update.
-    generator_steps: int
-    initial_images: int  # Real images for data-dependent initialisation, latents for fresh batch statistics.
-    stages: tuple[Stage, ...]  # In order; one, unless the networks grow.
-    all_labeled: bool = False  # Whether every training image comes with its label.
-    accumulate: int = 1  # In how many parts a step looks at its batch.
-
-    @property
-    def steps(self) -> tuple[int, int]:
-        """Steps of the discriminator and of the generator an update."""
-        return self.discriminator_steps, self.generator_steps
-
-    def stage(self, step: int) -> Stage:
-        """Returns the stage of the update that follows `step` others."""
-        return [each for each in self.stages if each.start <= step][-1]
-
-    def reached(self, step: int) -> Stage:
-        """Returns the stage of a state after `step` updates: that of the last one."""
-        return self.stage(max(step - 1, 0))
-
-    def updates_for(self, images: int) -> int:
-        """Returns after how many updates the discriminator has been shown so many real images, and no more."""
-        stage = [each for each in self.stages if each.consumed[0] < images or each.index == 0][-1]
-        return stage.start + (images - stage.consumed[0]) // (stage.batch_sizes[0] * self.discriminator_steps)
-
-    def end(self, stage: Stage, total_updates: int) -> int:
-        """Returns the first update after a stage."""
-        following = self.stages[stage.index + 1 : stage.index + 2]
-        return min(following[0].start, total_updates) if following else total_updates
-
-
-def complete_stages(stages: Sequence[Stage], batch_sizes: tuple[int, int], steps: tuple[int, int]) -> tuple[Stage, ...]:
-    """Returns the stages that networks ask for with the batches of a run.
-
-    Args:
-      batch_sizes: of the discriminator and of the generator, for stages that have none of their own.
-      steps: of both, an update.
-
-    A length in images is brought to a round number of updates, which is not a hundredth off: 3 digits at most, and
-    ends with a zero from 100 on. The chunks of a run are then alike.
-
-    >>> complete_stages([Stage(), Stage(1, start=10, batch_sizes=(4, 4))], (16, 16), (1, 2))[1].consumed
-    (160, 320)
-    >>> complete_stages([Stage(images=600_000), Stage(1)], (128, 128), (1, 1))[1].start
-    4690
-    """
-    filled: list[Stage] = []
-    for stage in stages:
-        if filled and (before := filled[-1]).images:
-            stage = stage._replace(start=before.start + _round_updates(before, steps[0]))
-        if filled:
-            filled[-1] = filled[-1]._replace(updates=stage.start - filled[-1].start)
-        sizes = tuple(own or usual for own, usual in zip(stage.batch_sizes, batch_sizes, strict=True))
-        consumed = (0, 0)
-        if filled:
-            before = filled[-1]
-            updates = stage.start - before.start
-            consumed = tuple(
-                seen + updates * count * size
-                for seen, count, size in zip(before.consumed, steps, before.batch_sizes, strict=True)
-            )
-        filled.append(stage._replace(batch_sizes=sizes, consumed=consumed))
-    return tuple(filled)
-
-
-def _round_updates(stage: Stage, steps: int) -> int:
-    """Returns how many updates show the discriminator about as many real images as a stage asks for."""
-    exact = stage.images / (stage.batch_sizes[0] * steps)
-    unit = 10 ** max(0, math.floor(math.log10(exact / 50))) if exact >= 50 else 1
-    return max(1, math.ceil(exact / unit - 0.5) * unit)
 
 
 Feed = tuple[Streamed, Streamed]  # The images of consecutive updates, for the discriminator and for the generator.
@@ -291,41 +215,6 @@ def make(
         rows=functools.partial(hosts.rows, split),
         put=lambda feed: jax.tree.map(functools.partial(jax.make_array_from_process_local_data, split_feed), feed),
     )
-
-
-class Programs:
-    """Compiled programs by what is static in them, each compiled once: when it is called for, or ahead of that.
-
-    >>> programs = Programs(lambda stage, updates: f"{stage} for {updates}")
-    >>> programs.prepare("small", 50)  # Returns at once, whatever there is to compile.
-    >>> programs("small", 50)
-    'small for 50'
-    """
-
-    def __init__(self, compile: Callable[..., Any]) -> None:
-        self._compile, self._lock = compile, threading.Lock()
-        self._programs: dict[tuple[Any, ...], Future[Any]] = {}
-
-    def prepare(self, *static: Any) -> None:
-        """Begins to compile a program, in a thread of its own, unless it is there or on its way."""
-        with self._lock:
-            if static not in self._programs:
-                worker = ThreadPoolExecutor(1, thread_name_prefix="igan-compile")
-                self._programs[static] = worker.submit(self._compile, *static)
-                worker.shutdown(wait=False)
-
-    def __call__(self, *static: Any) -> Any:
-        with self._lock:
-            mine = static not in self._programs
-            future = self._programs.setdefault(static, Future())
-        if mine:
-            try:
-                future.set_result(self._compile(*static))
-            except BaseException as error:
-                future.set_exception(error)
-                with self._lock:  # Whoever asks again may have more luck.
-                    del self._programs[static]
-        return future.result()
 
 
 def _alone(function: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:

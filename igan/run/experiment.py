@@ -11,7 +11,8 @@ from igan.config import Config, validate
 from igan.errors import UserError
 from igan.game import engine, optimizer, technique
 from igan.game.batches import Resident
-from igan.game.engine import Engine, Plan
+from igan.game.engine import Engine
+from igan.game.stages import Plan, complete_stages
 from igan.game.technique import Game, Technique
 from igan.run.pace import choose_chunk
 from igan.types import Networks
@@ -195,7 +196,7 @@ def _plan(
 ) -> Plan:
     steps = config.discriminator.steps, config.generator.steps
     batch_sizes = config.batch_size, config.generator.batch_size or config.batch_size
-    stages = engine.complete_stages(networks.stages, batch_sizes, steps)
+    stages = complete_stages(networks.stages, batch_sizes, steps)
     together = technique.batch_multiple(techniques)
     for stage in stages:
         for batch_size in stage.batch_sizes:

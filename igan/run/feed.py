@@ -9,7 +9,8 @@ import numpy as np
 
 from igan.data import Stream
 from igan.game.batches import Streamed
-from igan.game.engine import Engine, Feed, Plan
+from igan.game.engine import Engine, Feed
+from igan.game.stages import Plan
 from igan.types import Stage
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from igan.config import Config
-from igan.game.engine import Plan
+from igan.game.stages import Plan
 from igan.game.technique import Game
 from igan.game.view import context, show
 from igan.types import Array, GameState, Network, Params, Player, Space, Turn, Variables

@@ -9,7 +9,7 @@ import pytest
 
 from igan.data.space import rescale
 from igan.game.batches import Orders, Resident, epoch_order, gather, make_orders
-from igan.game.engine import complete_stages
+from igan.game.stages import complete_stages
 from igan.types import Array, Key, Stage
 
 SIZES = [(30, 7), (20, 100), (1, 3), (5, 3)]  # (examples, batch size): 20 labels in batches of 100 are usual.

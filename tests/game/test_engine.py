@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 
 from igan.errors import UserError
 from igan.game import engine
-from igan.game.engine import Plan, complete_stages, make_mesh
+from igan.game.engine import make_mesh
+from igan.game.stages import Plan, complete_stages
 from igan.run import experiment
 from igan.run.experiment import Experiment
 from igan.types import GameState, Metrics, Stage

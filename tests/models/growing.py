@@ -13,7 +13,7 @@ import pytest
 from igan import models
 from igan.data import space
 from igan.game import optimizer, step, technique
-from igan.game.engine import complete_stages
+from igan.game.stages import complete_stages
 from igan.game.technique import Game, Technique
 from igan.models import growth
 from igan.randomness import stream

@@ -10,7 +10,7 @@ from igan import models
 from igan.data import space
 from igan.errors import UserError
 from igan.game import step
-from igan.game.engine import complete_stages
+from igan.game.stages import complete_stages
 from igan.layers.resampling import mean_pool, upsample
 from igan.models import growth
 from igan.randomness import stream

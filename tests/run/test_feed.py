@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from igan.game.engine import Plan, complete_stages
+from igan.game.stages import Plan, complete_stages
 from igan.run.feed import Stretch, chunks
 from igan.types import Stage
 

@@ -18,7 +18,7 @@ from PIL import Image
 from experiments import growing
 from igan import film
 from igan.errors import UserError
-from igan.game.engine import Programs
+from igan.game.programs import Programs
 from igan.reporting.runs import read_run
 from igan.run import experiment, train
 from igan.run.checkpoint import Checkpoints
