@@ -80,6 +80,8 @@ VALUES: dict[str, tuple] = {
     "labels_per_class": (0, -1, 1, 400, 401, 10**20),
     "initial_images": (0, -1, 1, 2, 10**20),
     "average_rate": FRACTIONS,
+    "average_start": (0, -1, 1, 2**31, 10**20),
+    "generated_labels": ("data", "uniform", "", "unifrom"),
     "devices": (0, -1, 1, 3, 8, 9, 10**20),
     "steps_per_chunk": NUMBERS,
     "deterministic": (False, True),
@@ -228,6 +230,8 @@ def test_each_technique_alone_runs_or_is_refused(name: str) -> None:
         config.techniques[other].enabled = other == name
     config.techniques[name].update(SMALL.get(name, {}))
     made = technique.load(config.techniques)[name]
+    if "labels" in made.needs:
+        config.labels_per_class = 0
     if "reconstruction" in made.needs:
         with pytest.raises(UserError, match=f"{name} needs a discriminator that is an autoencoder"):
             experiment.build(config)
