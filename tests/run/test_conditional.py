@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 def game(epochs=2):
     config = default("resnet")
     config.data.source = "embedded"
-    config.devices, config.replicas = 1, 2
+    config.devices, config.replicas = 2, 2
     config.batch_size, config.initial_images, config.epochs, config.steps_per_chunk = 1000, 20, epochs, 2
     config.networks.update(
         latent_size=3, generator_widths=(2, 2), discriminator_widths=(2,), discriminator_halvings=1, last_bias=True
