@@ -16,7 +16,10 @@ def trained(command: Command, field: str, *arguments: str) -> list[str]:
     outcome = command(EXPERIMENT, *SMALL, *arguments, "--dry_run")
     assert outcome.code == 0, outcome.error
     lines = outcome.out.splitlines()
-    start = next(number for number, line in enumerate(lines) if line.strip().startswith(f"{field}:"))
+    places = [number for number, line in enumerate(lines) if line.strip().startswith(f"{field}:")]
+    start = min(
+        places, key=lambda number: len(lines[number]) - len(lines[number].lstrip())
+    )  # A technique may have one.
     found = [lines[start].partition(":")[2].strip()]
     for line in lines[start + 1 :]:
         if not line.strip().startswith("- "):

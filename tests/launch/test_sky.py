@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-sky = pytest.importorskip("sky", reason="SkyPilot is not installed: pip install skypilot")
+sky = pytest.importorskip("sky.task", reason="SkyPilot is not installed: pip install skypilot")
 
 
 @pytest.mark.parametrize(
