@@ -17,9 +17,7 @@ def trained(command: Command, field: str, *arguments: str) -> list[str]:
     assert outcome.code == 0, outcome.error
     lines = outcome.out.splitlines()
     places = [number for number, line in enumerate(lines) if line.strip().startswith(f"{field}:")]
-    start = min(
-        places, key=lambda number: len(lines[number]) - len(lines[number].lstrip())
-    )  # A technique may have one.
+    start = min(places, key=lambda number: len(lines[number]) - len(lines[number].lstrip()))
     found = [lines[start].partition(":")[2].strip()]
     for line in lines[start + 1 :]:
         if not line.strip().startswith("- "):
