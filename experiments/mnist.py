@@ -71,7 +71,8 @@ def recipe(name: str) -> Config:
     config.networks.update(settings)
     config.batch_size, config.replicas, config.steps_per_chunk = 64, 3, 25
     recipes.KNOWN[name](config)
-    config.techniques.self_attention.update(generator_resolution=14, discriminator_resolution=14)
+    if config.techniques.self_attention.enabled:
+        config.techniques.self_attention.update(generator_resolution=14, discriminator_resolution=14)
     config.epochs = IMAGES // 60_000
     config.reporting.samples_interval = 300
     config.evaluation.images = 10_000

@@ -34,10 +34,10 @@ from igan.layers.orthogonal import orthogonal_kernel
 from igan.layers.residual import UpBlock
 from igan.layers.truncation import truncated
 from igan.layers.weights import Layer, MakeLayer, WeightLayer, drawn_by
-from igan.models import is_width, precision_dtype, require, require_widths
-from igan.models.functional import filled, gives, network
-from igan.models.resnet import Discriminator, discriminator_heights, generator_heights, maps, require_halvings
-from igan.types import Array, Context, Key, Networks
+from igan.models import is_width, precision_dtype, require
+from igan.models.functional import filled, gives, network, normal_latents
+from igan.models.resnet import Discriminator, discriminator_heights, generator_heights, maps, require_blocks
+from igan.types import Array, Context, Networks
 
 PLACES = (
     "generator",
@@ -121,25 +121,11 @@ def make(
     """
     for field, size in (("piece_size", piece_size), ("embedding_size", embedding_size)):
         require(field, size, "a whole number from 1 to a million", is_width)
-    for field, widths in (("generator_widths", generator_widths), ("discriminator_widths", discriminator_widths)):
-        require_widths(field, widths)
-        require(field, widths, "at least one width", len)
-    blocks = len(discriminator_widths)
-    require(
-        "discriminator_halvings",
-        discriminator_halvings,
-        f"a whole number from 0 to {blocks}, that of discriminator_widths",
-        lambda count: isinstance(count, int) and 0 <= count <= blocks,
-    )
+    require_blocks("biggan", image_shape, generator_widths, discriminator_widths, discriminator_halvings)
     require("initializer", initializer, " or ".join(INITIALIZERS), lambda name: name in INITIALIZERS)
     require("norm_epsilon", norm_epsilon, "a positive number below 1", lambda epsilon: 0 < epsilon < 1)
     dtype, kernel_init = precision_dtype(precision), INITIALIZERS[initializer]
-    require_halvings("biggan", image_shape, len(generator_widths) - 1, generator_widths=generator_widths)
-    require_halvings("biggan", image_shape, discriminator_halvings, discriminator_halvings=discriminator_halvings)
     latent_size = piece_size * len(generator_widths)
-
-    def sample_latents(key: Key, count: int) -> Array:
-        return jax.random.normal(key, (count, latent_size))
 
     generator = Generator(
         tuple(generator_widths),
@@ -151,6 +137,7 @@ def make(
         **filled(layers, layer="generator_layer"),
         on_maps=maps(layers, "generator", generator_heights(image_shape[0], len(generator_widths) - 1)),
     )
+    heights = discriminator_heights(image_shape[0], len(discriminator_widths), discriminator_halvings)
     discriminator = Discriminator(
         tuple(discriminator_widths),
         discriminator_halvings,
@@ -162,12 +149,12 @@ def make(
         layer=drawn_by(layers.get("discriminator_layer", WeightLayer), kernel_init),
         **filled(layers, on_features="discriminator_features", head="discriminator_head"),
         wide=True,
-        on_maps=maps(layers, "discriminator", discriminator_heights(image_shape[0], blocks, discriminator_halvings)),
+        on_maps=maps(layers, "discriminator", heights),
     )
     return Networks(
         generator=network(layers.get("generator", lambda module: module)(generator)),
         discriminator=network(discriminator),
-        sample_latents=sample_latents,
+        sample_latents=normal_latents(latent_size),
         image_range=(-1.0, 1.0),
         convolutional=True,
         options=frozenset({truncation.OPTION}),

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 
 from igan.randomness import stream
-from igan.types import Array, Context, Critique, Network, Params, Variables
+from igan.types import Array, Context, Critique, Key, Network, Params, Variables
 
 
 def network(module: nn.Module) -> Network:
@@ -34,6 +34,15 @@ def network(module: nn.Module) -> Network:
         return module.tabulate(keys, inputs, context, console_kwargs={"width": 160, "force_terminal": False})
 
     return Network(init, apply, describe)
+
+
+def normal_latents(size: int) -> Callable[[Key, int], Array]:
+    """Returns a function (key, count) -> latents [count, size] of N(0, 1).
+
+    >>> normal_latents(3)(jax.random.key(0), 2).shape
+    (2, 3)
+    """
+    return lambda key, count: jax.random.normal(key, (count, size))
 
 
 def critique(outputs: Array, features: Array, classes: int | None) -> Critique:

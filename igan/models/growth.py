@@ -6,13 +6,15 @@ one or the other.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 
 from igan.errors import UserError
 from igan.layers.resampling import mean_pool, upsample
-from igan.models import require
+from igan.models import is_width, require
 from igan.types import Array, Stage, Turn
 
 SMALLEST = 4  # Side of an image, as in the papers.
@@ -89,16 +91,34 @@ def real_images(images: Array, turn: Turn, first: int) -> Array:
     return mixed(upsample(mean_pool(images)), images, turn)
 
 
-def require_growth(
-    image_shape: tuple[int, int, int], family: str, first: int, resolution: int, numbers: dict[str, object]
-) -> int:
+def width_at(side: int, base: int, most: int) -> int:
+    """Returns the channels of a resolution.
+
+    >>> [width_at(side, base=8192, most=512) for side in (4, 32, 64, 128, 1024)]
+    [512, 512, 256, 128, 16]
+    """
+    return max(1, min(2 * base // side, most))
+
+
+def widths_to(last: int, base: int, most: int) -> nn.FrozenDict[int, int]:
+    """Returns the channels of all resolutions from 4 pixels to the last one."""
+    return nn.FrozenDict(
+        {4 * 2**level: width_at(4 * 2**level, base, most) for level in range(int(math.log2(last)) - 1)}
+    )
+
+
+def require_growth(image_shape: tuple[int, int, int], family: str, settings: Mapping[str, Any]) -> int:
     """Returns the last resolution, the images' own if `resolution` is 0.
 
     Args:
-      numbers: `train_images`, `fade_images` and `batch_sizes`, see `stages`.
+      settings: those of the family, of which `base` and `most` are looked at, see `width_at`, `first_resolution` and
+        `resolution`, and `train_images`, `fade_images` and `batch_sizes`, see `stages`.
 
     Raises UserError naming the hyper-parameter that is off, or where the images do not fit.
     """
+    for field in ("base", "most"):
+        require(field, settings[field], "a number of channels from 1 to a million", is_width)
+    first, resolution = settings["first_resolution"], settings["resolution"]
 
     def is_side(side: object) -> bool:
         return isinstance(side, int) and side >= SMALLEST and side & (side - 1) == 0
@@ -127,13 +147,13 @@ def require_growth(
     for field in ("train_images", "fade_images"):
         require(
             field,
-            numbers[field],
+            settings[field],
             "a whole number of images from 1 to 2^31",
             lambda count: isinstance(count, int) and 1 <= count < 2**31,
         )
     require(
         "batch_sizes",
-        numbers["batch_sizes"],
+        settings["batch_sizes"],
         "sizes of batches from 1 to a million, for images of 4, 8, 16, ... pixels",
         lambda sizes: (
             isinstance(sizes, tuple | list) and all(isinstance(size, int) and 1 <= size <= 1_000_000 for size in sizes)

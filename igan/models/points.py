@@ -19,8 +19,8 @@ from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.orthogonal import orthogonal
 from igan.layers.weights import Layer, MakeLayer, WeightLayer
 from igan.models import require, require_latent_size, require_widths
-from igan.models.functional import as_they_are, critique, filled, gives, network
-from igan.types import Array, Context, Critique, Key, Networks
+from igan.models.functional import as_they_are, critique, filled, gives, network, normal_latents
+from igan.types import Array, Context, Critique, Networks
 
 PLACES = ("generator", "generator_norm", "generator_layer", "discriminator_layer", "discriminator_features")
 TAKES = ("points",)
@@ -151,9 +151,6 @@ def make(
             return nn.initializers.normal(gain)
         return nn.initializers.glorot_uniform() if is_last else nn.initializers.he_uniform()
 
-    def sample_latents(key: Key, count: int) -> Array:
-        return jax.random.normal(key, (count, latent_size))
-
     usual: dict[str, Any] = {"norm": ShiftBatchNorm} if batch_norm else {}
     filling = usual | filled(layers, norm="generator_norm", layer="generator_layer")
     generator = Generator(shape[0], tuple(generator_layers), generator_activation, pieces, initialise, **filling)
@@ -169,7 +166,7 @@ def make(
     return Networks(
         generator=network(layers.get("generator", lambda module: module)(generator)),
         discriminator=network(discriminator),
-        sample_latents=sample_latents,
+        sample_latents=normal_latents(latent_size),
         image_range=(-1.0, 1.0),  # Nobody's: points are as they are.
         gives=gives(classes, independent_examples=True, plain_weights="discriminator_layer" not in layers),
     )

@@ -13,30 +13,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
-import jax
 
 from igan.layers.activation import leaky_relu
 from igan.layers.norms import MakeNorm, no_norm
 from igan.layers.pixel_norm import pixel_norm
 from igan.layers.resampling import mean_pool, upsample
 from igan.layers.weights import Layer, MakeLayer, WeightLayer
-from igan.models import precision_dtype, require, require_latent_size
-from igan.models.functional import as_they_are, critique, filled, gives, network
-from igan.models.growth import fades, mixed, real_images, require_growth, side_at, stages
-from igan.types import Array, Context, Critique, Key, Networks
+from igan.models import precision_dtype, require_latent_size
+from igan.models.functional import as_they_are, critique, filled, gives, network, normal_latents
+from igan.models.growth import fades, mixed, real_images, require_growth, side_at, stages, width_at, widths_to
+from igan.types import Array, Context, Critique, Networks
 
 PLACES = ("generator", "generator_norm", "generator_layer", "discriminator_layer", "discriminator_features")
 SQRT2 = math.sqrt(2)
 SMALLEST_GAIN = SQRT2 / 4  # Of the dense layer that makes 4 x 4 pixels: its outputs count as 16 times as many inputs.
-
-
-def width_at(side: int, base: int, most: int) -> int:
-    """Returns the channels of a resolution.
-
-    >>> [width_at(side, base=8192, most=512) for side in (4, 32, 64, 128, 1024)]
-    [512, 512, 256, 128, 16]
-    """
-    return max(1, min(2 * base // side, most))
 
 
 def asked(features: int, kernel: int = 0, gain: float | None = None, **others: Any) -> Layer:
@@ -250,12 +240,9 @@ def make(
     Raises UserError naming the hyper-parameter that is off, or where the images do not fit.
     """
     require_latent_size(latent_size)
-    last = require_widths_at(image_shape, "progressive", locals())
+    last = require_growth(image_shape, "progressive", locals())
     dtype = precision_dtype(precision)
     widths = widths_to(last, base, most)
-
-    def sample_latents(key: Key, count: int) -> Array:
-        return jax.random.normal(key, (count, latent_size))
 
     generator = Generator(
         first_resolution,
@@ -276,34 +263,10 @@ def make(
     return Networks(
         generator=network(layers.get("generator", lambda module: module)(generator)),
         discriminator=network(discriminator),
-        sample_latents=sample_latents,
+        sample_latents=normal_latents(latent_size),
         image_range=(-1.0, 1.0),
         convolutional=True,
         gives=gives(classes, independent_examples=True, plain_weights="discriminator_layer" not in layers),
         stages=stages(first_resolution, last, train_images, fade_images, batch_sizes),
         at_stage=lambda images, turn: real_images(images, turn, first_resolution),
-    )
-
-
-def widths_to(last: int, base: int, most: int) -> nn.FrozenDict[int, int]:
-    """Returns the channels of all resolutions from 4 pixels to the last one."""
-    return nn.FrozenDict(
-        {4 * 2**level: width_at(4 * 2**level, base, most) for level in range(int(math.log2(last)) - 1)}
-    )
-
-
-def require_widths_at(image_shape: tuple[int, int, int], family: str, settings: Mapping[str, Any]) -> int:
-    """Returns the last resolution, see `require_growth`, for settings that also have sensible channels.
-
-    Raises UserError naming the hyper-parameter that is off.
-    """
-    for field in ("base", "most"):
-        wanted = "a number of channels from 1 to a million"
-        require(field, settings[field], wanted, lambda count: isinstance(count, int) and 1 <= count <= 1_000_000)
-    return require_growth(
-        image_shape,
-        family,
-        settings["first_resolution"],
-        settings["resolution"],
-        {field: settings[field] for field in ("train_images", "fade_images", "batch_sizes")},
     )

@@ -15,14 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax
 
 from igan.layers.activation import SLOPE, leaky_relu
 from igan.layers.resampling import smooth_downsample, smooth_upsample
 from igan.layers.weights import Layer, MakeLayer, WeightLayer
 from igan.models import is_width, precision_dtype, require, require_fitting, require_latent_size, require_widths
-from igan.models.functional import filled, gives, network
-from igan.types import Array, Context, Critique, Key, Networks
+from igan.models.functional import filled, gives, network, normal_latents
+from igan.types import Array, Context, Critique, Networks
 
 PLACES = ("generator_layer", "discriminator_layer", "generator_labels", "discriminator_labels")
 SMALLEST = (3, 4, 5, 6, 7)  # Sides of the smallest feature maps: 4 in the paper, 7 for images of 28 pixels.
@@ -176,16 +175,13 @@ def make(
     )
     smallest = sides[image_shape[1]]
 
-    def sample_latents(key: Key, count: int) -> Array:
-        return jax.random.normal(key, (count, latent_size))
-
     sizes = (tuple(widths), blocks, group_size, smallest)
     of_generator = filled(layers, layer="generator_layer", on_labels="generator_labels")
     of_discriminator = filled(layers, layer="discriminator_layer", on_labels="discriminator_labels")
     return Networks(
         generator=network(Generator(*sizes, image_shape[2], dtype, **of_generator)),
         discriminator=network(Discriminator(*sizes, dtype, **of_discriminator)),
-        sample_latents=sample_latents,
+        sample_latents=normal_latents(latent_size),
         image_range=(-1.0, 1.0),
         convolutional=True,
         gives=gives(None, independent_examples=True, plain_weights="discriminator_layer" not in layers),

@@ -25,8 +25,8 @@ from igan.layers.residual import GLOROT, DownBlock, UpBlock
 from igan.layers.truncation import truncated
 from igan.layers.weights import Layer, MakeLayer, WeightLayer
 from igan.models import precision_dtype, require, require_fitting, require_latent_size, require_widths
-from igan.models.functional import as_they_are, critique, filled, gives, network
-from igan.types import Array, Context, Critique, Key, Networks
+from igan.models.functional import as_they_are, critique, filled, gives, network, normal_latents
+from igan.types import Array, Context, Critique, Networks
 
 PLACES = (
     "generator",
@@ -135,24 +135,10 @@ def make(
     Raises UserError naming the hyper-parameter that is off, or where the images do not fit.
     """
     require_latent_size(latent_size)
-    for field, widths in (("generator_widths", generator_widths), ("discriminator_widths", discriminator_widths)):
-        require_widths(field, widths)
-        require(field, widths, "at least one width", len)
-    blocks = len(discriminator_widths)
-    require(
-        "discriminator_halvings",
-        discriminator_halvings,
-        f"a whole number from 0 to {blocks}, that of discriminator_widths",
-        lambda count: isinstance(count, int) and 0 <= count <= blocks,
-    )
+    require_blocks("resnet", image_shape, generator_widths, discriminator_widths, discriminator_halvings)
     require("discriminator_norm", discriminator_norm, " or ".join(NORMS), lambda name: name in NORMS)
     require("pooling", pooling, " or ".join(POOLINGS), lambda name: name in POOLINGS)
     dtype = precision_dtype(precision)
-    require_halvings("resnet", image_shape, len(generator_widths) - 1, generator_widths=generator_widths)
-    require_halvings("resnet", image_shape, discriminator_halvings, discriminator_halvings=discriminator_halvings)
-
-    def sample_latents(key: Key, count: int) -> Array:
-        return jax.random.normal(key, (count, latent_size))
 
     generator = Generator(
         tuple(generator_widths),
@@ -161,6 +147,7 @@ def make(
         **filled(layers, norm="generator_norm", layer="generator_layer"),
         on_maps=maps(layers, "generator", generator_heights(image_shape[0], len(generator_widths) - 1)),
     )
+    heights = discriminator_heights(image_shape[0], len(discriminator_widths), discriminator_halvings)
     discriminator = Discriminator(
         tuple(discriminator_widths),
         discriminator_halvings,
@@ -171,12 +158,12 @@ def make(
         NORMS[discriminator_norm],
         **filled(layers, layer="discriminator_layer", on_features="discriminator_features", head="discriminator_head"),
         wide=discriminator_wide,
-        on_maps=maps(layers, "discriminator", discriminator_heights(image_shape[0], blocks, discriminator_halvings)),
+        on_maps=maps(layers, "discriminator", heights),
     )
     return Networks(
         generator=network(layers.get("generator", lambda module: module)(generator)),
         discriminator=network(discriminator),
-        sample_latents=sample_latents,
+        sample_latents=normal_latents(latent_size),
         image_range=(-1.0, 1.0),
         convolutional=True,
         options=frozenset({truncation.OPTION}),
@@ -215,7 +202,33 @@ def maps(layers: Mapping[str, Callable[..., Any]], player: str, heights: Sequenc
     return layers[place](heights) if place in layers else no_map_layer
 
 
-def require_halvings(family: str, image_shape: tuple[int, int, int], times: int, **setting: Any) -> None:
+def require_blocks(
+    family: str,
+    image_shape: tuple[int, int, int],
+    generator: Sequence[int],
+    discriminator: Sequence[int],
+    halvings: int,
+) -> None:
+    """Raises UserError unless both networks have blocks, and images can be halved as often as these say.
+
+    Args:
+      generator, discriminator: `generator_widths` and `discriminator_widths`.
+      halvings: `discriminator_halvings`.
+    """
+    for field, widths in (("generator_widths", generator), ("discriminator_widths", discriminator)):
+        require_widths(field, widths)
+        require(field, widths, "at least one width", len)
+    require(
+        "discriminator_halvings",
+        halvings,
+        f"a whole number from 0 to {len(discriminator)}, that of discriminator_widths",
+        lambda count: isinstance(count, int) and 0 <= count <= len(discriminator),
+    )
+    _require_halvings(family, image_shape, len(generator) - 1, generator_widths=generator)
+    _require_halvings(family, image_shape, halvings, discriminator_halvings=halvings)
+
+
+def _require_halvings(family: str, image_shape: tuple[int, int, int], times: int, **setting: Any) -> None:
     """Raises UserError unless images can be halved as often as a hyper-parameter says, and are not too large."""
     holds = lambda side: side % 2**times == 0 and 2**times <= side <= LARGEST  # noqa: E731
     require_fitting(family, image_shape, f"multiples of {2**times}, at most {LARGEST}", holds, **setting)

@@ -31,17 +31,9 @@ from igan.layers.resampling import upsample
 from igan.layers.style import Epilogue, blur, keys_of
 from igan.layers.weights import MakeLayer, WeightLayer
 from igan.models import precision_dtype, require, require_latent_size
-from igan.models.functional import filled, gives, network
-from igan.models.growth import fades, mixed, real_images, side_at, stages
-from igan.models.progressive import (
-    SMALLEST_GAIN,
-    Discriminator,
-    ToImages,
-    asked,
-    require_widths_at,
-    width_at,
-    widths_to,
-)
+from igan.models.functional import filled, gives, network, normal_latents
+from igan.models.growth import fades, mixed, real_images, require_growth, side_at, stages, width_at, widths_to
+from igan.models.progressive import SMALLEST_GAIN, Discriminator, ToImages, asked
 from igan.types import Array, Context, Key, Networks
 
 PLACES = (
@@ -240,7 +232,7 @@ def make(
     Raises UserError naming the hyper-parameter that is off, or where the images do not fit.
     """
     require_latent_size(latent_size)
-    last = require_widths_at(image_shape, "style", locals())
+    last = require_growth(image_shape, "style", locals())
     require("mapping_layers", mapping_layers, "0 to 100", lambda count: isinstance(count, int) and 0 <= count <= 100)
     wanted = "a number of at least 2, up to a million"
     require("mapping_width", mapping_width, wanted, lambda count: isinstance(count, int) and 2 <= count <= 1_000_000)
@@ -250,9 +242,6 @@ def make(
         "styles_of_layers", styles_of_layers, "True where the input is constant", lambda has: has or not constant_input
     )
     dtype, widths = precision_dtype(precision), widths_to(last, base, most)
-
-    def sample_latents(key: Key, count: int) -> Array:
-        return jax.random.normal(key, (count, latent_size))
 
     mapping = {"layers": mapping_layers, "width": mapping_width, "rate": mapping_rate, "normalizes": normalize_latents}
     generator = Generator(
@@ -280,7 +269,7 @@ def make(
     return Networks(
         generator=network(layers.get("generator", lambda module: module)(generator)),
         discriminator=network(discriminator),
-        sample_latents=sample_latents,
+        sample_latents=normal_latents(latent_size),
         image_range=(-1.0, 1.0),
         convolutional=True,
         gives=gives(

@@ -6,10 +6,9 @@ whose size does not depend on the scale of a gradient, so that all weights then 
 range. SGD would see gradients that are scaled too, and learn at different rates.
 """
 
-from igan.errors import UserError, did_you_mean
 from igan.game.technique import Technique
 from igan.layers.equalized_rate import EqualizedLayer
-from igan.techniques.spectral_norm import PLAYERS
+from igan.techniques.spectral_norm import layers_of
 
 
 def make(players: str = "both") -> Technique:
@@ -20,9 +19,4 @@ def make(players: str = "both") -> Technique:
 
     Raises UserError for another name.
     """
-    if players not in PLAYERS:
-        raise UserError(
-            f"techniques.equalized_rate.players is {players}, expected {', '.join(PLAYERS)}: set"
-            f" --config.techniques.equalized_rate.players=both.{did_you_mean(str(players), PLAYERS)}"
-        )
-    return Technique(layers={f"{player}_layer": EqualizedLayer for player in PLAYERS[players]})
+    return Technique(layers=layers_of("equalized_rate", players, EqualizedLayer, usual="both"))

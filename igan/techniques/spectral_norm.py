@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from igan.errors import UserError, did_you_mean
 from igan.game.technique import Technique
 from igan.layers.spectral_norm import SpectralNormLayer
+from igan.layers.weights import MakeLayer
 
 HOLDS_CONSTANT = True
 PLAYERS = {"discriminator": ("discriminator",), "generator": ("generator",), "both": ("discriminator", "generator")}
@@ -33,13 +34,21 @@ def make(players: str = "discriminator") -> Technique:
 
     Raises UserError for another name.
     """
+    layers = layers_of("spectral_norm", players, SpectralNormLayer, usual="discriminator")
+    return Technique(layers=layers, conflict=_bounds_nothing if "discriminator_layer" in layers else lambda _: None)
+
+
+def layers_of(name: str, players: str, layer: MakeLayer, usual: str) -> dict[str, MakeLayer]:
+    """Returns what the technique `name` puts into the places of a player's layers, or of both players'.
+
+    Raises UserError for another name of a player than those of `PLAYERS`; `usual` is what it says to type.
+    """
     if players not in PLAYERS:
         raise UserError(
-            f"techniques.spectral_norm.players is {players}, expected {', '.join(PLAYERS)}: set"
-            f" --config.techniques.spectral_norm.players=discriminator.{did_you_mean(str(players), PLAYERS)}"
+            f"techniques.{name}.players is {players}, expected {', '.join(PLAYERS)}: set"
+            f" --config.techniques.{name}.players={usual}.{did_you_mean(str(players), PLAYERS)}"
         )
-    layers = {f"{player}_layer": SpectralNormLayer for player in PLAYERS[players]}
-    return Technique(layers=layers, conflict=_bounds_nothing if "discriminator_layer" in layers else lambda _: None)
+    return {f"{player}_layer": layer for player in PLAYERS[players]}
 
 
 def _bounds_nothing(techniques: Mapping[str, Technique]) -> str | None:
