@@ -18,7 +18,7 @@ from pathlib import Path
 from igan import cache, writing
 from igan.errors import RunError, UserError, exit_code
 from igan.evaluate import add_sampling_options, restore, sampling_options
-from igan.run import drawing, experiment, signals, workdir
+from igan.run import drawing, signals, workdir
 
 PICTURE = 10_000  # Images that one picture may hold.
 MOST = 2**31 - 1  # Images: each has a number of its own in 32 bits.
@@ -51,11 +51,7 @@ def run(options: argparse.Namespace) -> None:
             f"--count={options.count:,} is too many for one picture, which holds {PICTURE:,}: give --output=FOLDER or"
             " --output=FILE.npz"
         )
-    if options.data_dir is not None:
-        config.data.dir = options.data_dir
-    config.evaluation.best = ""  # Nor on scores.
-    config.data.fingerprint = ""  # What is generated does not depend on the data.
-    built = experiment.reopen(config)
+    built = drawing.reopen(config, options.data_dir)
     if (space := built.dataset.space).kind != "images":
         raise UserError(f"{directory} is a run on {space.kind}, and images are what igan.sample writes")
     classes = classes_of(options.classes, built.game.networks.classes)

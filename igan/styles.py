@@ -22,7 +22,7 @@ from igan.errors import RunError, UserError, exit_code
 from igan.evaluate import restore
 from igan.game import inference
 from igan.randomness import stream
-from igan.run import experiment, signals, workdir
+from igan.run import drawing, signals, workdir
 from igan.run.experiment import Experiment
 from igan.types import GameState, Turn
 
@@ -51,10 +51,7 @@ def run(options: argparse.Namespace) -> None:
     config = workdir.load(directory)
     if config.networks.name != "style":
         raise UserError(f"{directory} is a run of the networks '{config.networks.name}', which have no styles")
-    if options.data_dir is not None:
-        config.data.dir = options.data_dir
-    config.evaluation.best = config.data.fingerprint = ""
-    built = experiment.reopen(config)
+    built = drawing.reopen(config, options.data_dir)
     step, state = restore(directory, built, best=False)
     picture = draw(built, state, options.rows, options.columns, options.crossover, options.psi)
     try:

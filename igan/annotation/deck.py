@@ -69,7 +69,7 @@ def deal(
 
     for position in range(options.total):
         expected = stream.chance(0.5) if position in checks else None
-        if options.mode == "side_by_side":
+        if options.two:
             item = draw(generated[names[stream.below(len(names))]])
             cards.append(Card(item, draw(real), stream.chance(0.5), expected))
         elif stream.chance(options.real_share):

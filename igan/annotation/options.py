@@ -52,6 +52,11 @@ class Options:
         """Questions of a person, attention checks included."""
         return self.questions + self.checks
 
+    @property
+    def two(self) -> bool:
+        """Whether a question has two images side by side."""
+        return self.mode == "side_by_side"
+
 
 def from_plain(plain: Mapping[str, Any]) -> Options:
     """Returns the options that a study has stored. Fields younger than the study have their defaults."""

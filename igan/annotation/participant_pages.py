@@ -41,7 +41,7 @@ async def start(server: "Server", request: Request) -> Response:
     return server.page(
         "start",
         total=options.total,
-        two=options.mode == "side_by_side",
+        two=options.two,
         link=server.study.link,
         width=server.size.width * server.size.factor,
         height=server.size.height * server.size.factor,
@@ -66,10 +66,10 @@ async def example(server: "Server", request: Request) -> Response:
 
 async def begin(server: "Server", request: Request) -> Response:
     """Consent: makes a participant, once for each form, or for each session of a crowdsourcing service."""
-    if server.person(request):
-        _check_link(server, request)
-        return RedirectResponse("/question", 303)
+    has_begun = server.person(request) is not None
     _check_link(server, request)
+    if has_begun:
+        return RedirectResponse("/question", 303)
     fields, crowd, outside = await security.form(request), server.options.crowd, None
     begun_with = fields.get("form", "")
     if not security.is_signed(server.key, begun_with):
@@ -136,8 +136,7 @@ async def image(server: "Server", request: Request) -> Response:
         raise HTTPException(404)
     if found.said is None:
         times = server.served.setdefault(name, [])
-        two = server.options.mode == "side_by_side"
-        if found.limit is not None and len(times) >= MOST_SHOWN * (1 + two):
+        if found.limit is not None and len(times) >= MOST_SHOWN * (1 + server.options.two):
             raise HTTPException(410)
         if len(times) < 2 * MOST_SHOWN:
             times.append(time.monotonic())
@@ -228,7 +227,7 @@ def _id(text: str) -> str:
 
 def _words(server: "Server") -> tuple[str, str]:
     """Returns what is said for yes, as the store has it, and for no."""
-    return ("left", "right") if server.options.mode == "side_by_side" else ("real", "generated")
+    return ("left", "right") if server.options.two else ("real", "generated")
 
 
 def _timing(server: "Server", name: str, fields: dict[str, str]) -> Timing:
@@ -253,13 +252,13 @@ def _verdict(server: "Server", person: Person, found: Question) -> dict[str, Any
     if not person.feedback or found.expected is not None or found.said is None:
         return None
     truth, right = _words(server)[not found.truth], found.truth == found.said
-    what = f"the {truth} one is real" if server.options.mode == "side_by_side" else f"it is {truth}"
+    what = f"the {truth} one is real" if server.options.two else f"it is {truth}"
     return {"right": right, "text": f"{'✓ Right' if right else '✗ Wrong'}: {what}."}
 
 
 def _what(server: "Server", found: Question) -> dict[str, Any]:
     """Returns what a page needs to know of a question."""
-    two = server.options.mode == "side_by_side"
+    two = server.options.two
     kind = "Pair" if two else "Image"
     name = f"{kind} {found.position + 1} of {server.options.total}"
     return {
@@ -270,7 +269,7 @@ def _what(server: "Server", found: Question) -> dict[str, Any]:
 
 def _question_page(server: "Server", found: Question, verdict: dict[str, Any] | None = None) -> Response:
     size, (yes, no) = server.size, _words(server)
-    two = server.options.mode == "side_by_side"
+    two = server.options.two
     factor = max(1, size.factor // (1 + two))
     return server.page(
         "question",

@@ -85,15 +85,9 @@ def sample_run(
     Raises UserError for a run that has no checkpoint, or is not on images.
     """
     from igan.evaluate import restore  # With all of JAX, which folders of images do without.
-    from igan.run import drawing, experiment, workdir
+    from igan.run import drawing, workdir
 
-    config = workdir.load(run)
-    if data_directory:
-        config.data.dir = data_directory
-    config.evaluation.best = ""  # Which checkpoint is the best was decided by the run.
-    if not with_data:
-        config.data.fingerprint = ""  # What is generated does not depend on the data.
-    built = experiment.reopen(config)
+    built = drawing.reopen(workdir.load(run), data_directory or None, with_data)
     if (space := built.dataset.space).kind != "images":
         raise UserError(f"{run} is a run on {space.kind}, and people judge images")
     step, state = restore(run, built, best=False)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from igan.config import Config
 from igan.errors import UserError
 from igan.game import inference
 from igan.game.inference import NO_OPTIONS
@@ -15,6 +16,7 @@ from igan.metrics import images
 from igan.metrics.extract import default_batch_size
 from igan.metrics.images import Images
 from igan.randomness import stream
+from igan.run import experiment
 from igan.run.experiment import Experiment
 from igan.types import Array, GameState, Key, Params, Stage, Turn, Variables
 
@@ -22,6 +24,23 @@ POINTS_AT_ONCE = 2500
 
 
 PASSES = "standing_passes"  # An option that all networks have: see `igan.game.inference.freeze`.
+
+
+def reopen(config: Config, data_dir: str | None = None, with_data: bool = False) -> Experiment:
+    """Returns the experiment of a run's config to draw its images, and changes the config to what that needs.
+
+    Args:
+      data_dir: where tensorflow-datasets keeps its data, if not where the run found them.
+      with_data: whether the data are looked at too, and must be the run's. Generated images do not depend on them.
+
+    Raises UserError as `igan.run.experiment.reopen` does.
+    """
+    if data_dir is not None:
+        config.data.dir = data_dir
+    config.evaluation.best = ""  # Which checkpoint is the best was decided by the run.
+    if not with_data:
+        config.data.fingerprint = ""
+    return experiment.reopen(config)
 
 
 def make_draw(
