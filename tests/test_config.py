@@ -96,7 +96,7 @@ VALUES: dict[str, tuple] = {
     "networks.input_noise": FRACTIONS,
     "networks.hidden_noise": FRACTIONS,
     "evaluation.interval": NUMBERS,
-    "evaluation.scores": ((), ("fid",), ("fdi",), 5, "fid", (5,)),
+    "evaluation.scores": ((), ("fid",), ("fdi",), ("",), (" , ",), 5, "fid", (5,)),
     "evaluation.scores_interval": NUMBERS,
     "evaluation.images": (0, -1, 1, 3, 10**20),
     "evaluation.reference_images": (0, -1, 1, 3, 10**20),
@@ -242,6 +242,14 @@ def test_each_technique_alone_runs_or_is_refused(name: str) -> None:
     missing = "discriminator" if made.discriminator_loss is None else "generator"
     with pytest.raises(UserError, match=f"the {missing} has no loss"):
         experiment.build(config)
+
+
+@pytest.mark.parametrize("scores", [("",), (" ", ","), (", ,",)])
+def test_scores_without_a_name_are_refused_before_the_run(scores) -> None:
+    config = tiny()
+    config.evaluation.scores = scores
+    with pytest.raises(UserError, match="has no name in it"):
+        validate(config)
 
 
 def test_no_technique_is_refused() -> None:
