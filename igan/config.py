@@ -174,7 +174,7 @@ def validate(config: Config) -> None:
         lambda names: isinstance(names, tuple | list) and all(isinstance(name, str) for name in names),
     )
     if config.evaluation.scores and not any(name.strip(" ,") for name in config.evaluation.scores):
-        raise UserError("config.evaluation.scores has no name in it: leave it out, or say --config.evaluation.scores=()")
+        raise UserError("config.evaluation.scores names none: leave it out, or set --config.evaluation.scores=()")
     if config.evaluation.best and not config.evaluation.scores:
         raise UserError(
             f"config.evaluation.best is {config.evaluation.best}, but no scores are computed: add"

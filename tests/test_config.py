@@ -248,7 +248,7 @@ def test_each_technique_alone_runs_or_is_refused(name: str) -> None:
 def test_scores_without_a_name_are_refused_before_the_run(scores) -> None:
     config = tiny()
     config.evaluation.scores = scores
-    with pytest.raises(UserError, match="has no name in it"):
+    with pytest.raises(UserError, match="names none"):
         validate(config)
 
 
