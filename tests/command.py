@@ -8,7 +8,9 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 EXPERIMENT = f"--config={REPOSITORY / 'experiments' / 'mnist.py'}"
@@ -48,6 +50,20 @@ def run_main(arguments: list[str], folder: Path, environment: dict[str, str], mo
 
     command = importlib.import_module(module)
     app.run(command.main, flags_parser=command.parse)
+
+
+def run_in(
+    processes: Any, arguments: list[str], folder: Path, environment: dict[str, str], module: str = "igan.main"
+) -> Outcome:
+    """Runs a command in a folder, in a process of its own that `processes` forks, and returns what came of it."""
+    process = processes.Process(target=run_main, args=(arguments, folder, environment, module))
+    process.start()
+    process.join(timeout=PATIENCE)
+    if process.is_alive():
+        process.kill()
+        pytest.fail(f"{arguments} did not end")
+    out, error = ((folder / f".{name}").read_text() for name in ("out", "error"))
+    return Outcome(process.exitcode, out, error)
 
 
 def refused(outcome: Outcome, *words: str) -> str:

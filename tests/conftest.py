@@ -15,9 +15,10 @@ import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from igan.config import default
-from tests.command import PATIENCE, REPOSITORY, Command, Outcome, run_main
+from tests.command import REPOSITORY, Command, Outcome, run_in
 
 
 def small_game() -> ConfigDict:
@@ -89,19 +90,22 @@ def processes() -> Iterator[Any]:
         yield context
 
 
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> pathlib.Path:
+    """Forty images of 8 x 8 pixels, of one class; they are only read."""
+    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("pictures")
+    (folder / "all").mkdir()
+    for index in range(40):
+        Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / "all" / f"{index}.png")
+    return folder
+
+
 @pytest.fixture
 def command(processes, tmp_path: pathlib.Path) -> Command:
     """Runs `python -m igan.main` with these arguments in an empty folder."""
 
     def run(*arguments: str, **environment: str) -> Outcome:
         cache = f"--compilation_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}"
-        process = processes.Process(target=run_main, args=([*arguments, cache], tmp_path, environment))
-        process.start()
-        process.join(timeout=PATIENCE)
-        if process.is_alive():
-            process.kill()
-            pytest.fail(f"{arguments} did not end")
-        out, error = ((tmp_path / f".{name}").read_text() for name in ("out", "error"))
-        return Outcome(process.exitcode, out, error)
+        return run_in(processes, [*arguments, cache], tmp_path, environment)
 
     return run

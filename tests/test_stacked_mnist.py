@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
 
 from experiments import stacked_mnist
 from igan import evaluate, models
@@ -105,16 +104,6 @@ def test_an_unknown_variant_is_refused_with_the_known(variant):
     with pytest.raises(UserError, match="small-k5") as caught:
         stacked_mnist.get_config(variant)
     assert "\n" not in str(caught.value) and stacked_mnist.get_config().variant == "dcgan"
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    """Forty images of 8 x 8 pixels."""
-    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("pictures")
-    (folder / "all").mkdir()
-    for index in range(40):
-        Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / "all" / f"{index}.png")
-    return folder
 
 
 def narrow(variant: str):

@@ -12,7 +12,7 @@ from igan.config import default
 from igan.errors import RunError, UserError
 from igan.planning import bounds, compiling, flops, program, report, shapes, targets
 from igan.run import experiment
-from tests.command import EXPERIMENT, PATIENCE, SMALL, Outcome, refused, run_main
+from tests.command import EXPERIMENT, SMALL, Outcome, refused, run_in
 
 TPU, GPU = targets.parse("tpu:v5e:2x4"), targets.parse("gpu:h100:8")
 needs_tpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: [tpu]")
@@ -172,14 +172,7 @@ def command(processes, tmp_path):
 
     def run(*arguments: str) -> Outcome:
         environment = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "xla")}
-        process = processes.Process(target=run_main, args=(list(arguments), tmp_path, environment, "igan.plan"))
-        process.start()
-        process.join(timeout=PATIENCE)
-        if process.is_alive():
-            process.kill()
-            pytest.fail(f"{arguments} did not end")
-        out, error = ((tmp_path / f".{name}").read_text() for name in ("out", "error"))
-        return Outcome(process.exitcode, out, error)
+        return run_in(processes, list(arguments), tmp_path, environment, "igan.plan")
 
     return run
 

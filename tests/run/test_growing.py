@@ -30,16 +30,6 @@ UPDATES = 10  # Four of 4 pixels, three in which 8 pixels fade in, and three of 
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    """Forty images of 8 x 8 pixels."""
-    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("pictures")
-    (folder / "all").mkdir()
-    for index in range(40):
-        Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / "all" / f"{index}.png")
-    return folder
-
-
 def small(pictures: Path, variant: str = "pggan"):
     config = growing.get_config(variant)
     config.data.name = f"folder:{pictures}"
