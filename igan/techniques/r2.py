@@ -13,8 +13,9 @@ def make(gamma: float = 10.0, interval: int = 1, final_gamma: float = 0.0, ramp:
 
     Args:
       gamma: twice the strength, at least 0.
-      final_gamma, ramp: see `igan.techniques.r1`.
       interval: k, for every k-th step of the discriminator, at k times the strength; see `igan.techniques.r1`.
+      final_gamma: gamma after `ramp` updates, at least 0.
+      ramp: updates in which gamma goes from its own to `final_gamma`; 0: it stays as it is.
 
     Raises UserError naming the hyper-parameter that is off.
     """

@@ -63,6 +63,7 @@ def test_an_array_job_trains_all_and_the_report_follows(sweep, starts, slurm, en
 def test_only_what_is_neither_finished_nor_queued_is_submitted(sweep, begin, starts, place, slurm, environment, until):
     sweep("--slurm", "--detach", "--seeds=1", **environment)  # A single run is no array.
     until(lambda: (place / "w" / "seed=1" / "launch.json").exists())
+    until(lambda: not (slurm / "runners" / "1").exists())  # On a busy machine the job ends a while after its run.
     arguments = ["--slurm", "--detach", "--config.behaviour=wait"]
     result = sweep(*arguments, "--seeds=1,2", **environment)
     assert result.returncode == 0 and "Submitted 2 of them as job 2" in result.stdout  # Other flags than job 1.
