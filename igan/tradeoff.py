@@ -45,7 +45,7 @@ def write(result: Mapping[str, Any], directory: Path) -> list[Path]:
     workdir.write(paths[0], dict(result))
     if len(result["rows"][0]["scores"]) > 1 and len(result["rows"]) > 1:
         paths.append(directory / f"{NAME}.png")
-        paths[1].write_bytes(curve(result))
+        workdir.write_bytes(paths[1], curve(result))
     return paths
 
 

@@ -93,9 +93,17 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
     Raises RunError if it cannot be written.
     """
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all.
+
+    Raises RunError if it cannot be written.
+    """
     partial = path.with_suffix(".partial")
     try:
-        partial.write_text(json.dumps(content, indent=2) + "\n")
+        partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
