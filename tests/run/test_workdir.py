@@ -67,12 +67,12 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "summary.json"
     workdir.write(path, {"steps": 1})
 
-    def full(self: Path, text: str) -> int:
-        with self.open("w") as file:
-            file.write(text[:5])
+    def full(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[:5])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(RunError, match="No space left on device"):
         workdir.write(path, {"steps": 2})
     assert json.loads(path.read_text()) == {"steps": 1}
