@@ -12,8 +12,8 @@ The recipes are a table on real images for a machine without GPU: networks of 8 
 seeds in one program, and as many real images shown to each discriminator, whatever its steps, so that a critic with
 five of them has a fifth of the generator's updates. Objectives, penalties, steps and optimisers are the papers', but
 that all learning rates are eight times theirs: the networks are about eight times narrower, and the rate at which Adam
-does best goes as the inverse of the width (Yang et al. 2021, "Tensor Programs V"). At the papers' own rates no recipe
-has drawn a digit by the end. The networks are one pair for all but the residual and the autoencoding ones.
+does best goes as the inverse of the width (Yang et al. 2021, "Tensor Programs V"). At the papers' own rates
+dcgan had drawn no digit by the end. The networks are one pair for all but the residual and the autoencoding ones.
 """
 
 from typing import Any
