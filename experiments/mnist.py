@@ -22,7 +22,7 @@ from igan import recipes
 from igan.config import Config, check_variant, default
 
 VARIANTS = tuple(name for name in recipes.KNOWN if not name.endswith("_128"))  # Of the whole table.
-IMAGES = 120_000  # Real ones that each discriminator of a recipe sees: two epochs of MNIST.
+IMAGES = 60_000  # Real ones that each discriminator of a recipe sees: an epoch of MNIST.
 RATE = 8.0  # Times the papers' rates.
 CONVOLUTIONS = {
     "latent_size": 64,
