@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from igan.errors import UserError, did_you_mean, exit_code
+from igan.errors import RunError, UserError, did_you_mean, exit_code, one_line
 
 COMMANDS = {  # Each is a module of this package with `add_arguments(parser)` and `run(arguments)`.
     "serve": "put up a study: it prints the link for people and the link for its owner",
@@ -44,7 +44,21 @@ def _run(command: str, arguments: Sequence[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    module.run(parser.parse_args(arguments))
+    try:
+        module.run(parser.parse_args(arguments))
+    except _database_errors() as error:
+        raise RunError(
+            f"a study cannot be read or written ({one_line(error)}): free space on its disk, or copy it to another one;"
+            " what it holds stays valid"
+        ) from error
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    try:
+        import apsw
+    except ImportError:  # `plan` does without.
+        return ()
+    return (apsw.Error,)
 
 
 def _module(command: str) -> ModuleType:

@@ -118,10 +118,12 @@ class writing:  # noqa: N801 - reads as a function in a `with`.
         self.connection.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is None:
-            self.connection.execute("COMMIT")
-        elif self.connection.in_transaction:
-            self.connection.execute("ROLLBACK")
+        try:
+            if kind is None:
+                self.connection.execute("COMMIT")
+        finally:  # A commit that fails may leave the transaction open, and none could begin after it.
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
 
 
 def check_file_system(path: Path) -> None:

@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import ipaddress
 import logging
+import os
 import socket
 import sys
 import urllib.parse
@@ -66,6 +67,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Makes the study if it is not there, checks it, prints both links, and serves until a signal comes."""
     hosts_are_known(arguments.host, arguments.public)
     path = prepare(arguments)
+    if not os.access(folder := path.absolute().parent, os.W_OK):
+        raise UserError(f"answers are stored in {folder}, which cannot be written to: copy the study elsewhere")
     with lock.held(path.with_name(f"{path.name}.lock"), f"{path} is served by another process: stop that one first"):
         channels, shortcuts = audit.audit(path)
         print(audit.report(channels, shortcuts), file=sys.stderr)

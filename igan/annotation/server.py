@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +21,7 @@ from igan.annotation.security import Limiter
 from igan.annotation.store import Known, Person
 from igan.annotation.study import Study
 from igan.annotation.writer import Writer
-from igan.errors import RunError
+from igan.errors import RunError, one_line
 
 PAGES = Path(__file__).parent / "pages"
 STATIC = {
@@ -36,7 +37,7 @@ WORDS = {
     404: ("There is nothing here", "The link is not complete, or it is not yours. Please use the link you were given."),
     410: ("Shown already", "This image was shown already."),
     429: ("Too fast", "So many requests in so short a time are not answered. Please wait a few seconds."),
-    503: ("Not stored", "Your answer could not be stored. Please go back and try again."),
+    503: ("Not stored", "Nothing can be stored at the moment, and nothing was changed. Please try again in a minute."),
 }
 Result = TypeVar("Result")
 
@@ -68,6 +69,7 @@ class Server:
         height, width = pool.decode(self.examples["real"]).shape[:2]
         self.size = Size(width, height)
         self.static = {name: (PAGES / name).read_bytes() for name in STATIC}
+        self.stores = True  # Whether the last attempt to write succeeded.
         self.by_person = Limiter(rate=20, burst=60)
         self.by_address = Limiter(rate=30, burst=400)
         self.by_guess = Limiter(rate=0.2, burst=10)  # Of the owner's token.
@@ -107,9 +109,16 @@ class Server:
     async def write(self, job: Callable[[apsw.Connection], Result]) -> Result:
         """Returns what a job of the writer returns, or raises HTTPException 503 if it is not stored."""
         try:
-            return await self.writer.run(job)
+            result = await self.writer.run(job)
         except RunError as error:
+            if self.stores:  # Once, and not for each person who tries again.
+                print(f"error: answers are refused: {one_line(error)}", file=sys.stderr, flush=True)
+            self.stores = False
             raise HTTPException(503, headers={"retry-after": "1"}) from error
+        if not self.stores:
+            print("answers are stored again", file=sys.stderr, flush=True)
+        self.stores = True
+        return result
 
     def way_back(self, outcome: str) -> dict[str, Any]:
         """Returns the address, the code and the service of an outcome, for a page."""
@@ -147,12 +156,12 @@ def make(
         server.close()
 
     async def problem(request: Request, error: Any) -> Response:
-        known = isinstance(error, HTTPException)
-        status, headers = (error.status_code, error.headers) if known else (500, None)
+        status, headers = 503 if isinstance(error, apsw.Error) else 500, None
+        if isinstance(error, HTTPException):
+            status, headers = error.status_code, error.headers
         heading, text = WORDS.get(status, ("This did not work", "Please go back and try again."))
-        response = server.message(heading, text, status=status, back="/question", label="Go on")
-        if status in (400, 404):
-            response = server.message(heading, text, status=status)
+        back = "/question" if server.cookie in request.cookies and status not in (400, 404) else ""
+        response = server.message(heading, text, status=status, back=back, label="Go on")
         response.headers.update(headers or {})
         return response
 
@@ -165,9 +174,8 @@ def make(
     routes = [
         route(*each) for each in (*participant_pages.ROUTES, *owner_pages.ROUTES, ("/static/{name}", _static, "GET"))
     ]
-    application = Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers=MappingProxyType({HTTPException: problem, 500: problem})
-    )
+    handlers = MappingProxyType(dict.fromkeys((HTTPException, apsw.Error, 500), problem))
+    application = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
     application.state.server = server
     application.add_middleware(security.Guard, hosts=hosts)
     return application

@@ -4,6 +4,7 @@
 [Answer(person='3f0c…', position=0, image='9a…', generator='real', real=True, said_real=True, ...)]
 """
 
+import contextlib
 import hashlib
 import json
 import secrets
@@ -153,14 +154,15 @@ def create(path: Path, options: Options, sources: Sequence[Source]) -> None:
             )
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
-    connection = schema.create(part)
     try:
-        with schema.writing(connection):
-            _fill(connection, options, sources, pictures)
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        with contextlib.closing(schema.create(part)) as connection:
+            with schema.writing(connection):
+                _fill(connection, options, sources, pictures)
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        part.rename(path)
     finally:
-        connection.close()
-    part.rename(path)
+        for each in ("", "-wal", "-shm"):
+            part.with_name(f"{part.name}{each}").unlink(missing_ok=True)
 
 
 def definition(options_text: str, items: Sequence[Sequence[Any]]) -> str:

@@ -23,7 +23,8 @@ class Writer:
     """Runs functions of a connection, each whole or not at all, and returns once the disk has what they wrote."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = schema.connect(path)
+        self._path, self._connection = path, schema.connect(path)
+        self._identity = _identity(path)
         self._deleted = store.deleted(self._connection)
         self._jobs: queue.SimpleQueue[tuple[Job, Future] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
@@ -59,6 +60,8 @@ class Writer:
     def _commit(self, jobs: list[tuple[Job, Future]]) -> None:
         done: list[tuple[Future, Any, BaseException | None]] = []
         try:
+            if _identity(self._path) != self._identity:  # SQLite would go on in a file that nobody finds again.
+                raise RunError(f"{self._path} was replaced while it was served")
             with schema.writing(self._connection):
                 for job, future in jobs:
                     done.append((future, *self._attempt(job)))
@@ -73,10 +76,15 @@ class Writer:
         self._connection.execute("SAVEPOINT job")
         try:
             result = job(self._connection)
-        except (apsw.FullError, apsw.IOError):
-            raise  # Has perhaps ended the whole transaction.
         except Exception as error:
+            if not self._connection.in_transaction:
+                raise  # Some errors, as of a full disk, end the whole transaction.
             self._connection.execute("ROLLBACK TO job; RELEASE job")
-            return None, error
+            return None, RunError(f"not stored: {error}") if isinstance(error, apsw.Error) else error
         self._connection.execute("RELEASE job")
         return result, None
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
