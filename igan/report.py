@@ -1,9 +1,10 @@
 """Tables, curves and samples of many runs, as one page: `python -m igan.report RUN...`."""
 
 import argparse
+import dataclasses
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from igan.reporting.lenient_json import printable
 from igan.reporting.page import Report, render_html, render_markdown, render_tables
 from igan.reporting.runs import load_runs
 
-MARKDOWN, PAGE, PICTURES = "report.md", "index.html", "pictures"
+MARKDOWN, PAGE, PICTURES, STUDIES = "report.md", "index.html", "pictures", "studies"
 
 DESCRIPTION = """\
 Reports runs on any data sets beside the paper's results: test errors by the number of labels, scores by variant
@@ -32,13 +33,14 @@ examples:
   python -m igan.report runs --dataset=cifar10            of runs on several data sets, those on one
 
 It writes into the output directory: index.html, one page with its pictures inside, to look at and to send around;
-report.md, the same as Markdown, with its pictures in pictures/. Exit code 2: nothing to report."""
+report.md, the same as Markdown, with its pictures in pictures/; studies/, the results of each human evaluation of a
+run's images, if there was one. Exit code 2: nothing to report."""
 
 
 def write_report(
     paths: Sequence[Path], output: Path, dataset: str | None = None, made_at: datetime | None = None
 ) -> Report:
-    """Writes index.html, report.md and pictures/ into `output`, and returns what they show.
+    """Writes index.html, report.md, pictures/ and studies/ into `output`, and returns what they show.
 
     Args:
       paths: work directories, or folders that hold some at any depth.
@@ -53,12 +55,31 @@ def write_report(
     """
     runs, warnings = load_runs(paths, dataset)
     report = assemble(runs, warnings, made_at or datetime.now().astimezone())
+    report, pages = _with_studies(report, [run.workdir for run in runs])
     try:
         write_pages(report, output)
+        for name, text in pages.items():
+            (output / STUDIES).mkdir(exist_ok=True)
+            (output / STUDIES / name).write_text(text, encoding="utf-8")
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"Cannot write to {output}: {reason}. Choose another place: --output=DIRECTORY.") from error
     return report
+
+
+def _with_studies(report: Report, workdirs: Sequence[Path]) -> tuple[Report, Mapping[str, str]]:
+    """Returns the report with what people said of the runs' images, and the pages that it links, by name."""
+    try:
+        from igan.annotation import of_runs
+    except ImportError:  # The extra is not there.
+        found = [run for run in workdirs if any(run.glob("*.db")) or (run / "studies.json").exists()]
+        left_out = [
+            f"{run} has a human evaluation, which is left out: pip install 'igan[annotation]'." for run in found
+        ]
+        return dataclasses.replace(report, warnings=(*report.warnings, *left_out)), {}
+    found = of_runs.studies(workdirs, STUDIES)
+    sections = (*report.sections, found.section) if found.section else report.sections
+    return dataclasses.replace(report, sections=sections, warnings=(*report.warnings, *found.warnings)), found.pages
 
 
 def write_pages(report: Report, output: Path) -> None:
@@ -68,8 +89,8 @@ def write_pages(report: Report, output: Path) -> None:
     before = output / MARKDOWN
     if before.exists():  # Never an old picture beside a new table; what a report did not write is not its to remove.
         text = before.read_text(encoding="utf-8", errors="replace")
-        for name in re.findall(rf"\]\({PICTURES}/([A-Za-z0-9_]+\.(?:png|jpg))\)", text):
-            (pictures / name).unlink(missing_ok=True)
+        for name in re.findall(rf"\]\(((?:{PICTURES}|{STUDIES})/[A-Za-z0-9_]+\.(?:png|jpg|html))\)", text):
+            (output / name).unlink(missing_ok=True)
     for picture in report.pictures:
         (pictures / picture.name).write_bytes(picture.content)
     (output / PAGE).write_text(printable(render_html(report)), encoding="utf-8")

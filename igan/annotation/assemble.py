@@ -1,7 +1,6 @@
 """A study's results as a report: the same page as that of runs."""
 
 import io
-import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -56,8 +55,7 @@ def assemble(
     galleries = _galleries(summary, image) if image else []
     if galleries:
         sections.append(Section("images", "Images", (), (), (), tuple(galleries)))
-    flat = [(name, _option(value)) for name, value in options.items()]
-    sections.append(_section("study", "The study", [], [tables.options_table(flat)]))
+    sections.append(_section("study", "The study", [], [tables.options_table(options)]))
     return Report(
         title=summary.design.title,
         subtitle=f"Human evaluation, {made_at:%Y-%m-%d %H:%M %Z}".strip(),
@@ -118,6 +116,8 @@ def _facts(summary: Summary) -> tuple[tuple[str, str], ...]:
 
 def _result(summary: Summary) -> Section:
     text = []
+    if summary.accuracy is None:
+        text.append("There is no result yet: nobody whose answers count has finished.")
     if summary.test:
         text.append(
             f"Test against chance over people: p {_p(summary.test.p)}. Two one-sided tests of being within"
@@ -194,12 +194,6 @@ def _times(summary: Summary) -> list[str]:
     low, high = summary.seconds.low, summary.seconds.high
     interval = "" if low is None or high is None else f" (95 % interval {max(low, 0):.1f} to {high:.1f} s)"
     return [f"People's median time for an answer is {tables.seconds(summary.seconds.mean)} on average{interval}."]
-
-
-def _option(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return "none" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _section(

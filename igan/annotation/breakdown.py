@@ -23,8 +23,8 @@ from igan.annotation.estimates import (
 )
 from igan.annotation.votes import REAL, Votes
 
-BLOCK = 10  # Positions that a point of the learning curve stands for, or more in a long study:
-MOST_BLOCKS = 20
+BLOCK = 10  # Positions that a point of the learning curve stands for, about, where that makes so many points:
+FEWEST_BLOCKS, MOST_BLOCKS = 4, 20
 
 
 class Person(NamedTuple):
@@ -196,11 +196,12 @@ def difference(scores: Floats, arm: np.ndarray) -> Welch | None:
 def curve(votes: Votes) -> list[Block]:
     """Returns accuracy by position, a block at a time, as the mean over the persons of an arm."""
     longest = int(votes.position.max(initial=-1)) + 1
-    size = max(min(BLOCK, -(-longest // 4)), -(-longest // MOST_BLOCKS))
+    # About equal: a short one at the end would be of few answers, and look as if people had changed.
+    blocks = min(longest, max(FEWEST_BLOCKS, min(MOST_BLOCKS, round(longest / BLOCK))))
     found = []
     for feedback in (True, False):
-        for first in range(0, longest, max(size, 1)):
-            last = min(first + size, longest) - 1
+        for number in range(blocks):
+            first, last = number * longest // blocks, (number + 1) * longest // blocks - 1
             here = (votes.position >= first) & (votes.position <= last) & (votes.feedback == feedback)
             measured = share(votes.by_person(votes.right, here))
             if measured is not None:

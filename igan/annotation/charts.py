@@ -74,9 +74,9 @@ def plot_curve(summary: Summary) -> bytes | None:
         color = arm_color(arm.feedback)
         middle = [(block.first + block.last) / 2 + 1 for block in blocks]
         axes.plot(middle, [block.accuracy.mean for block in blocks], "o-", color=color, lw=1.8, ms=4)
-        low = [_edge(block.accuracy.low, block.accuracy.mean) for block in blocks]
-        high = [_edge(block.accuracy.high, block.accuracy.mean) for block in blocks]
-        axes.fill_between(middle, low, high, color=color, alpha=0.18, lw=0)
+        # Where people do not differ there is no interval, and none is drawn, rather than one without width.
+        bands = np.array([(block.accuracy.low, block.accuracy.high) for block in blocks], np.float64)
+        axes.fill_between(middle, bands[:, 0], bands[:, 1], color=color, alpha=0.18, lw=0)
         people = sum(person.feedback == arm.feedback for person in summary.people)
         handles.append(Line2D([], [], color=color, lw=2, label=literal(f"{arm_name(arm.feedback)} (n = {people})")))
     axes.axhline(CHANCE, color="0.6", lw=1, ls="--")
@@ -124,10 +124,6 @@ def _draw_equal_dprime(axes: Axes, values: Sequence[float]) -> None:
 def _label_share(set_label: Callable[[str], object], text: str, axis: Axis) -> None:
     set_label(text)
     axis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
-
-
-def _edge(value: float | None, mean: float) -> float:
-    return mean if value is None else value
 
 
 def _wrapped(name: str) -> str:

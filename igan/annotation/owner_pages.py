@@ -11,13 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from igan.annotation import security, store, study
+from igan.annotation import security, store, study, tables
 
 if TYPE_CHECKING:
     from igan.annotation.server import Server
 
 COOKIE = "igan_owner"
-NOT_YET = "This version of igan has no results page."
 
 
 async def home(server: "Server", request: Request) -> Response:
@@ -54,10 +53,8 @@ async def results(server: "Server", request: Request) -> Response:
     _require(server, request)
 
     def make() -> str:
-        try:
-            from igan.annotation import results as of_study  # pyright: ignore[reportAttributeAccessIssue]
-        except ImportError:
-            return NOT_YET
+        from igan.annotation import results as of_study  # With all that draws, which people need not wait for.
+
         opened = study.open(server.study.path)
         try:
             return of_study.page(opened)
@@ -81,10 +78,6 @@ def _home(server: "Server", said: str = "") -> Response:
     for each in people:
         when = datetime.datetime.fromtimestamp(each["begun"], datetime.UTC)
         each["when"] = f"{when:%Y-%m-%d %H:%M}"
-    options = [
-        (name, value) for name, value in server.study.options.items() if name not in ("sources", "created", "title")
-    ]
-    options += [(source["name"], source["description"]) for source in server.study.options["sources"]]
     return server.page(
         "owner",
         people_link=server.people_link,
@@ -95,7 +88,8 @@ def _home(server: "Server", said: str = "") -> Response:
         planned=server.options.people,
         total=total,
         tallies=server.study.tallies(),
-        options=options,
+        options=tables.options_rows(server.study.options),
+        now=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M:%S}",
         said=said,
     )
 

@@ -73,6 +73,15 @@ def connect(path: Path, read_only: bool = False) -> apsw.Connection:
     return connection
 
 
+def is_study(path: Path) -> bool:
+    """Whether a path is a file that says in its header to be a study."""
+    try:
+        with path.open("rb") as file:
+            return file.read(72)[68:] == APPLICATION.to_bytes(4, "big")
+    except OSError:
+        return False
+
+
 def create(path: Path) -> apsw.Connection:
     """Makes an empty study at a path where nothing is. What it is filled with is to be committed by the caller."""
     check_file_system(path)

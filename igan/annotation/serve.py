@@ -177,6 +177,7 @@ def _serve(path: Path, arguments: argparse.Namespace) -> None:
     base = arguments.public.rstrip("/") or f"http://{_shown(arguments.host)}:{port}"
     opened = study.open(path)
     link, crowd = f"{base}/join/{opened.link}", opened.settings.crowd
+    sources.record_study(path, opened.options["sources"])
     opened.close()
     link += f"?{crowd.link}" if crowd and crowd.link else ""
     token = server.new_token()

@@ -1,13 +1,21 @@
 """Sources of a study's images: what `igan.metrics` reads, and runs of igan, which are sampled on the spot."""
 
+import contextlib
+import json
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from igan.annotation.pool import Source
+from igan.annotation.schema import is_study
 from igan.errors import UserError
 from igan.metrics import images
 from igan.metrics.images import Images
+
+RECORD = "studies.json"  # In the work directory of a run: paths of studies that are elsewhere, seen from there.
 
 
 def open_real(address: str, data_directory: str = "") -> Source:
@@ -103,3 +111,30 @@ def _open_images(address: str, data_directory: str) -> Images:
     from igan.metrics.__main__ import open_images  # With all of JAX.
 
     return open_images(address, data_directory)
+
+
+def record_study(path: Path, sources: Sequence[Mapping[str, Any]]) -> None:
+    """Writes into the work directory of each run among a study's sources where the study is; the report looks there."""
+    for source in sources:
+        run = Path(source["address"]).expanduser().resolve()
+        if not source["real"] and is_run(source["address"]):
+            there = os.path.relpath(path.resolve(), run)  # Both may move, together.
+            known = [each for each in _recorded(run) if each != there]
+            with contextlib.suppress(OSError):  # Runs may be archived where nobody can write; answers are not there.
+                part = run / f"{RECORD}.partial"
+                part.write_text(json.dumps([*known, there], indent=2) + "\n", encoding="utf-8")
+                part.replace(run / RECORD)
+
+
+def find_studies(run: Path) -> list[Path]:
+    """Returns the studies of a run that are there: those in its work directory, and those recorded there."""
+    found = [*sorted(run.glob("*.db")), *(run.resolve() / each for each in _recorded(run))]
+    return list(dict.fromkeys(each.resolve() for each in found if is_study(each)))
+
+
+def _recorded(run: Path) -> list[str]:
+    try:
+        found = json.loads((run / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []

@@ -1,6 +1,9 @@
 """A study's statistics as tables of a report."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
 from igan.annotation.estimates import Estimate, as_single, wilson
 from igan.annotation.summary import Pooled, Summary
@@ -231,5 +234,24 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 60 else duration(value)
 
 
-def options_table(options: Sequence[tuple[str, str]]) -> Table:
-    return Table("Options, fixed when the study was made", ("option", "value"), tuple(options))
+def options_rows(options: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Returns a study's options for people, a row each; of its sources, what they are.
+
+    >>> options_rows({"limit": None, "created": 0.0, "sources": [{"name": "real", "description": "9 images"}]})
+    [('limit', 'none'), ('created', '1970-01-01 00:00 UTC'), ('images of real', '9 images')]
+    """
+    rows = []
+    for name, value in options.items():
+        if name == "sources":
+            rows += [(f"images of {source['name']}", source["description"]) for source in value]
+        elif name == "created":
+            rows.append((name, f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M UTC}"))
+        elif value is None or value == "":
+            rows.append((name, "none"))
+        else:
+            rows.append((name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+    return rows
+
+
+def options_table(options: Mapping[str, Any]) -> Table:
+    return Table("Options, fixed when the study was made", ("option", "value"), tuple(options_rows(options)))

@@ -52,6 +52,7 @@ class Section:
     tables: tuple[Table, ...]
     recipes: tuple[Recipe, ...]
     galleries: tuple[Gallery, ...]
+    links: tuple[tuple[str, str], ...] = ()  # Text and address of pages beside this one.
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ def render_markdown(report: Report, pictures: str) -> str:
         blocks += [f"## {_text(section.title)}", *map(_text, section.text)]
         for table in section.tables:
             blocks += _table(table)
+        if section.links:
+            blocks.append("\n".join(f"- [{_text(text)}]({address})" for text, address in section.links))
         if section.recipes:
             blocks += ["### What was run", *(block for recipe in section.recipes for block in _recipe(recipe))]
         for gallery in section.galleries:
