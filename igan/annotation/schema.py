@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import apsw
@@ -117,22 +117,16 @@ def compact(connection: apsw.Connection) -> None:
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
-class writing:  # noqa: N801 - reads as a function in a `with`.
+@contextlib.contextmanager
+def writing(connection: apsw.Connection) -> Iterator[None]:
     """A transaction that has the right to write from its beginning on, or waits for it."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self.connection = connection
-
-    def __enter__(self) -> None:
-        self.connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self.connection.execute("COMMIT")
-        finally:  # A commit that fails may leave the transaction open, and none could begin after it.
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:  # A commit that fails may leave the transaction open, and none could begin after it.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def check_file_system(path: Path) -> None:

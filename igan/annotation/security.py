@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import hmac
-import math
 import time
 import urllib.parse
 from collections.abc import Callable, Collection, Mapping
@@ -148,10 +147,6 @@ class Limiter:
         left = min(self.burst, left + (now - at) * self.rate)
         self._buckets[key] = (left - 1 if left >= 1 else left, now)
         return left >= 1
-
-    def seconds(self) -> int:
-        """How long whoever was refused should wait."""
-        return max(1, math.ceil(1 / self.rate))
 
 
 def signed(key: bytes, text: str) -> str:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from igan.annotation import crowds, owner_pages, participant_pages, pool, schema, security, store, study
+from igan.annotation import crowds, joining_pages, owner_pages, participant_pages, pool, schema, security, store, study
 from igan.annotation.security import Limiter
 from igan.annotation.store import Known, Person
 from igan.annotation.study import Study
@@ -30,7 +30,6 @@ STATIC = {
     "owner.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
-MONTH = 30 * 24 * 3600
 WORDS = {
     400: ("This did not work", "The request was not understood."),
     403: ("This did not work", "The form was sent from another site."),
@@ -171,9 +170,8 @@ def make(
 
         return Route(path, endpoint, methods=[method])
 
-    routes = [
-        route(*each) for each in (*participant_pages.ROUTES, *owner_pages.ROUTES, ("/static/{name}", _static, "GET"))
-    ]
+    pages = (*joining_pages.ROUTES, *participant_pages.ROUTES, *owner_pages.ROUTES, ("/static/{name}", _static, "GET"))
+    routes = [route(*each) for each in pages]
     handlers = MappingProxyType(dict.fromkeys((HTTPException, apsw.Error, 500), problem))
     application = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
     application.state.server = server

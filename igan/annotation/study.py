@@ -23,7 +23,6 @@ from igan.annotation.options import Options
 from igan.annotation.pool import Source
 from igan.errors import RunError, UserError
 
-REAL = "real"
 CHECK = "check"  # The generator of attention checks.
 
 

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from igan.annotation.answers import Answer
+from igan.annotation.estimates import Floats
 
 REAL = "real"  # The source of the images that no generator made.
 
 Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 
 

@@ -152,7 +152,7 @@ def test_a_full_disk_is_said_and_nothing_is_half_stored(make, browse, monkeypatc
 
     monkeypatch.setattr(store, "answer", full)
     reply = browser.answer(name, "real")
-    assert reply.status_code == 503 and "could not be stored" in reply.text
+    assert reply.status_code == 503 and "Nothing can be stored" in reply.text
     monkeypatch.undo()
     assert study.open(browser.server.study.path).answers() == []
     assert browser.question() == name and browser.answer(name, "real").status_code == 200

@@ -1,6 +1,6 @@
-"""A server that is killed at any moment, for real: every acknowledged answer is there, none twice, and people go on.
+"""People at the real server, killed at any moment or busy: every acknowledged answer is there, none twice.
 
-Short here; `python tests/benchmarks/annotation.py --kills=100` is the long form.
+Short here; `python tests/benchmarks/annotation.py` and its `--kills=100` are the long forms.
 """
 
 import pathlib
@@ -26,3 +26,15 @@ def test_killed_servers_lose_nothing_that_was_acknowledged(tmp_path: pathlib.Pat
     report = annotation.kill(path, people=8, kills=3, seconds_between=(0.4, 1.2), think=0.3, seed=1)
     assert report.kills == 3 and report.finished == 8
     assert report.acknowledged == 8 * 12 and report.lost == report.twice == report.changed == 0
+
+
+@pytest.mark.parametrize("arrivals", [False, True])
+def test_a_load_is_measured_and_loses_nothing(tmp_path: pathlib.Path, arrivals: bool):
+    from igan.annotation.options import Options
+
+    path = tmp_path / "s.db"
+    study.create(path, Options(questions=50, pool=60), sources(60))
+    report = annotation.load(path, people=4, think=0.2, seconds=1, ramp=0.2, arrivals=arrivals, export=arrivals)
+    assert report.acknowledged == len(report.latencies) > 0
+    assert report.lost == report.twice == report.changed == report.errors == 0
+    assert '"p99_ms": ' in report.line()

@@ -15,7 +15,7 @@ from PIL import Image
 from igan.annotation import selection, serve, sources, study
 from igan.annotation.__main__ import main
 from igan.annotation.options import Options, check, from_plain
-from igan.annotation.pool import Source, decode
+from igan.annotation.pool import Source
 from igan.errors import UserError
 from igan.metrics import images
 from tests.command import REPOSITORY
@@ -143,30 +143,6 @@ def test_the_audit_and_the_deletion_are_commands(folders, capsys):
     assert "AUC" in capsys.readouterr().out
     assert main(["delete", str(path), "nobody"]) == 2
     assert "nobody with the number" in capsys.readouterr().err
-
-
-def test_a_run_is_sampled_against_its_own_data(tmp_path, monkeypatch, quick_compilation):
-    """The newest run in runs/, without any argument; the images are those that `igan.sample` writes."""
-    from igan.run import train
-    from tests.run.test_train import game
-
-    config = game()
-    config.epochs, config.batch_size = 1, 200
-    train.run(config, tmp_path / "runs" / "digits")
-    monkeypatch.chdir(tmp_path)
-    path = serve.prepare(parse("--questions=5", "--pool=30"))
-    assert path.name == "study.db" and path.parent.name == "digits"
-    opened = study.open(path)
-    assert set(opened.hashes()) == {"real", "digits"}
-    assert decode(opened.image(opened.hashes()["digits"][0])).shape == (28, 28)
-    description = opened.options["sources"][1]["description"]
-    assert "averaged generator" in description and "at update" in description
-    drawn, _, _ = sources.sample_run(tmp_path / "runs" / "digits", 30)
-    known = {pixels[..., 0].tobytes() for pixels in drawn.read(0, 30)}
-    shown = {decode(opened.image(hash)).tobytes() for hash in opened.hashes()["digits"]}
-    assert shown <= known
-    with pytest.raises(UserError, match="--generated=runs/digits"):
-        sources.open_real("runs/digits")
 
 
 def test_the_best_share_by_a_score_is_kept():

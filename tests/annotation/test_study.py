@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import apsw
 import numpy as np
@@ -219,3 +220,36 @@ def test_the_staircase_goes_up_three_times_as_far_as_down(make):
     assert [question.limit for question in questions] == pytest.approx([0.5 + 0.03 * n for n in range(9)])
     assert store._step(0.1, True) == 0.1 and store._step(1.0, False) == 1.0
     assert store.STEP_UP / (store.STEP_UP + store.STEP_DOWN) == 0.75
+
+
+def test_a_study_of_version_1_says_what_it_said_then(tmp_path, capsys):
+    """The text of a file as that version made it; what was read of it then is written here, whatever comes since."""
+    path = tmp_path / "old.db"
+    connection = apsw.Connection(str(path))
+    connection.pragma("journal_mode", "wal")
+    connection.execute((Path(__file__).parent / "study_of_version_1.sql").read_text(encoding="utf-8"))
+    assert connection.pragma("user_version") == 1
+    connection.close()
+    opened = study.open(path)
+    assert opened.definition == "98de594b90529491058087495e1a4641e08f550a21a6d1072b0a30f13743d265"
+    assert (opened.settings.title, opened.settings.questions, opened.settings.checks) == ("Größe", 3, 1)
+    first, other = "570f384fd7584432", "259d588dd65ca085"
+    assert [(each.person, each.position, each.generator, each.real, each.said_real, each.feedback, each.seconds)
+            for each in opened.answers()] == [
+        (first, 0, "dcgan", False, True, True, 1.5),
+        (first, 1, "real", True, False, True, 2.5),
+        (first, 2, "real", True, True, True, 3.5),
+        (first, 3, "check", True, False, True, 4.5),
+        (other, 0, "dcgan", False, True, False, 1.5),
+        (other, 1, "real", True, False, False, 2.5),
+    ]  # fmt: skip
+    assert opened.tallies() == {"declined": 1, "deleted": 0}
+    assert {len(opened.image(each.image)) for each in opened.answers()} == {88}
+    connection = schema.connect(path)
+    known = store.read_known(connection, opened.settings, opened.key)
+    cards = deck.deal(opened.key, first, opened.settings, known.real, known.generated)
+    items = connection.execute("SELECT item FROM question WHERE person = ? ORDER BY position", (first,)).fetchall()
+    assert [card.item for card in cards] == [item for (item,) in items]  # The owner can still draw the deck again.
+    question = store.current(connection, other)
+    assert question and question.position == 2  # And people go on.
+    assert store.answer(connection, known, other, question.id, True, store.Timing(1.0)).status == "stored"

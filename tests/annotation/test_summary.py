@@ -298,3 +298,32 @@ def test_alpha_if_people_erred_independently(share, expected):
 def test_no_agreement_to_measure():
     assert agreement(votes(said("a", "gr", "++"))) is None, "each image asked about once"
     assert agreement(votes([answer(name, 0, "i", said_real=True) for name in "ab"])) is None, "all say the same"
+
+
+def test_accuracy_by_position_and_arm_by_hand():
+    """Each block and half by loops over answers, and SciPy's interval; 42 positions make four blocks of 10 or 11."""
+    answers = study(np.random.default_rng(9), people=14, questions=42, slope=1.0)
+    found = summarise(answers)
+    edges = [(0, 9), (10, 20), (21, 30), (31, 41)]
+    assert [(block.first, block.last) for block in found.curve] == 2 * edges
+
+    def rates(feedback, first, last):
+        names = list(dict.fromkeys(each.person for each in answers if each.feedback == feedback))
+        return [
+            np.mean([each.real == each.said_real for each in answers
+                     if each.person == name and first <= each.position <= last])
+            for name in names
+        ]  # fmt: skip
+
+    for block in found.curve:
+        values = rates(block.feedback, block.first, block.last)
+        interval = scipy.stats.ttest_1samp(values, 0).confidence_interval()
+        assert block.accuracy.mean == pytest.approx(np.mean(values)) and block.accuracy.count == len(values)
+        assert block.accuracy.low == pytest.approx(interval.low)
+        assert block.accuracy.high == pytest.approx(min(interval.high, 1.0))
+    for arm in found.arms:
+        first, second = (np.array(rates(arm.feedback, *half)) for half in ((0, 20), (21, 41)))
+        paired = scipy.stats.ttest_rel(second, first).confidence_interval()
+        assert arm.first_half is not None and arm.learning is not None
+        assert arm.first_half.mean == pytest.approx(first.mean())
+        assert arm.learning[:3] == pytest.approx((np.mean(second - first), paired.low, paired.high))
