@@ -33,8 +33,8 @@ def test_a_load_is_measured_and_loses_nothing(tmp_path: pathlib.Path, arrivals: 
     from igan.annotation.options import Options
 
     path = tmp_path / "s.db"
-    study.create(path, Options(questions=50, pool=60), sources(60))
-    report = annotation.load(path, people=4, think=0.2, seconds=1, ramp=0.2, arrivals=arrivals, export=arrivals)
-    assert report.acknowledged == len(report.latencies) > 0
+    study.create(path, Options(questions=3, pool=60), sources(60))
+    report = annotation.load(path, people=4, think=0.2, seconds=240, ramp=0.2, arrivals=arrivals, export=arrivals)
+    assert report.finished == 4 and report.acknowledged == len(report.latencies) == 12
     assert report.lost == report.twice == report.changed == report.errors == 0
     assert '"p99_ms": ' in report.line()
