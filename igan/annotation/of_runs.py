@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import apsw
+
 from igan.annotation import results, study
 from igan.annotation.sources import find_studies
 from igan.annotation.summary import Summary, verdict
 from igan.annotation.tables import between, percent
-from igan.errors import RunError, UserError
+from igan.errors import RunError, UserError, one_line
 from igan.reporting.lenient_json import printable
 from igan.reporting.page import Section, render_html
 from igan.reporting.tables import NONE, Table
@@ -46,8 +48,8 @@ def studies(runs: Sequence[Path], folder: str) -> Studies:
                 pages[name] = printable(render_html(made))
             finally:
                 opened.close()
-        except (UserError, RunError) as error:
-            warnings.append(f"Study left out: {error}.")
+        except (UserError, RunError, apsw.Error) as error:
+            warnings.append(f"Study {path} left out: {one_line(error)}.")
             continue
         rows.append(_row(summary, ", ".join(generators)))
         links.append((f"{summary.design.title}: all results", f"{folder}/{name}"))

@@ -67,8 +67,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Makes the study if it is not there, checks it, prints both links, and serves until a signal comes."""
     hosts_are_known(arguments.host, arguments.public)
     path = prepare(arguments)
-    if not os.access(folder := path.absolute().parent, os.W_OK):
-        raise UserError(f"answers are stored in {folder}, which cannot be written to: copy the study elsewhere")
+    if not all(os.access(each, os.W_OK) for each in (path, path.absolute().parent)):
+        raise UserError(f"answers are stored in {path}, and there nobody can write: copy it to another folder")
     with lock.held(path.with_name(f"{path.name}.lock"), f"{path} is served by another process: stop that one first"):
         channels, shortcuts = audit.audit(path)
         print(audit.report(channels, shortcuts), file=sys.stderr)

@@ -66,7 +66,7 @@ def test_what_cannot_be_read_is_a_warning(tmp_path, run, make, capsys):
     connection.close()
     (run / sources.RECORD).write_text("[1, no JSON")
     markdown, _, said = write(tmp_path, capsys)
-    assert "Study left out" in said and "changed after it was made" in said and "Human evaluation" not in markdown
+    assert "study.db left out" in said and "changed after it was made" in said and "Human evaluation" not in markdown
 
 
 def test_without_the_extra_the_report_says_what_it_leaves_out(tmp_path, run, make, capsys, monkeypatch):

@@ -141,3 +141,10 @@ def test_a_command_on_a_broken_disk_says_so_in_one_line(make, disk, capsys):
     assert __main__.main(["delete", str(path), "0" * 16]) in (1, 2)
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1 and captured.err.startswith("error: ")
+
+
+def test_a_study_where_nobody_can_write_is_not_served(make, monkeypatch, capsys):
+    path = make()
+    monkeypatch.setattr("os.access", lambda place, _: place != path)
+    assert __main__.main(["serve", f"--study={path}"]) == 2
+    assert "copy it to another folder" in capsys.readouterr().err
