@@ -219,7 +219,12 @@ def validate(config: Config) -> None:
         wanted, falls = "a float32 of at least 0, and 0 beside a constant_share", config[player].constant_share < 1
         holds = lambda rate, falls=falls: 0 <= rate < FLOAT32_MAX and not (rate and falls)  # noqa: E731
         _require(config, f"{player}.final_learning_rate", wanted, holds)
-        _require(config, f"{player}.final_b2", "a number in [0, 1)", lambda decay: 0 <= decay < 1)
+        wanted, is_adam = (
+            "a number in [0, 1), and 0 with another optimizer than adam",
+            config[player].optimizer == "adam",
+        )
+        holds = lambda decay, is_adam=is_adam: 0 <= decay < 1 and (is_adam or not decay)  # noqa: E731
+        _require(config, f"{player}.final_b2", wanted, holds)
         optimizer.make(config[player], total_steps=1)
     _validate_techniques(config)
     _validate_ramp(config)

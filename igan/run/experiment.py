@@ -212,7 +212,8 @@ def _plan(
 
 def _game(config: Config, plan: Plan, networks: Networks, techniques: dict[str, Technique], total_updates: int) -> Game:
     schedule = Schedule(plan.stages, plan.discriminator_steps)
-    schedule = schedule._replace(ramp_images=round(config.ramp_share * int(schedule.images(total_updates))))
+    if config.ramp_share:
+        schedule = schedule._replace(ramp_images=round(config.ramp_share * int(schedule.images(total_updates))))
     discriminator, generator = (
         technique.wrap(
             optimizer.make(config[player], total_updates * config[player].steps, schedule, config[player].steps),

@@ -118,6 +118,10 @@ REFUSED = {
     "more than the run": ({"ramp_share": 1.5}, r"ramp_share is 1.5"),
     "two schedules": ({"generator.constant_share": 0.5}, r"generator.final_learning_rate is .* 0 beside a const"),
     "a decay of one": ({"discriminator.final_b2": 1.0}, r"discriminator.final_b2 is 1.0"),
+    "a decay of no moment": (
+        {"generator.optimizer": "sgd"},
+        r"generator.final_b2 is 0.99, .* 0 with another optimizer",
+    ),
     "two averages": ({"average_start": 5}, r"average_half_life is .* 0 beside an average_start"),
     "no probability": ({"techniques.adaptive_augment.final_probability": 1.5}, r"final_probability is 1.5"),
 }
