@@ -22,9 +22,9 @@ Published Inception score / FID on CIFAR-10 without labels, the protocol of the 
     r3gan           R3GAN's, with labels    - / 1.96       R3GAN: 50,000 against 50,000                       not yet
 
 `r3gan` is given the labels of all images; "--config.techniques.label_embedding.enabled=False" plays it without. A
-narrow one is "--config.networks.widths=(32,32,32,32) --config.networks.blocks=1 --config.batch_size=64". Its slopes'
-gamma falls along the paper's schedule of 20 million images. Rates, Adam's second decay and the average's half-life stay
-as they are in `r3`, and nothing is augmented: there the paper differs.
+narrow one is "--config.networks.widths=(32,32,32,32) --config.networks.blocks=1 --config.batch_size=64". Rates, gamma,
+Adam's second decay, the average's half-life and the probability of augmentations follow the paper's schedules over the
+whole run, however many epochs that has ("--config.ramp_share=0.5": over its first half). In `r3` all of them stay.
 
 With labels, of which these networks are given all:
 
@@ -46,7 +46,7 @@ pixels want a folder with as many sub-folders as classes: --config.data.name=fol
 as they are with all networks but the residual ones, which then need "--config.networks.generator_widths=(256,256,256)".
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -100,8 +100,7 @@ class Setup(NamedTuple):
     settings: Mapping[str, Any] = MappingProxyType({})
     batch_size: int = 64
     generator_batch_size: int = 0  # 0: the same.
-    recipe: str = ""  # Of `igan.recipes`; "": that of the variant's name.
-    techniques: Mapping[str, Mapping[str, Any]] = MappingProxyType({})  # Settings beside the recipe's.
+    recipe: Callable[[Config], None] | None = None  # None: that of the variant's name.
     accumulate: int = 1
     side: int = 0  # Of images that are no CIFAR-10; 0: they are.
 
@@ -134,12 +133,7 @@ SETUPS = {
         39_062,
         "r3gan",
         batch_size=512,
-        recipe="r3",
-        techniques={
-            "label_embedding": {"enabled": True},
-            "r1": {"final_gamma": 0.005, "ramp": 39_062},
-            "r2": {"final_gamma": 0.005, "ramp": 39_062},
-        },
+        recipe=recipes.r3gan,
     ),
     "sngan_projection": Setup(50_000, "resnet", generator_batch_size=128),  # As released.
     "sagan": Setup(100_000, "resnet", {"last_bias": True}),
@@ -162,9 +156,7 @@ def get_config(variant: str = "") -> Config:
     config.generator.batch_size, config.accumulate = setup.generator_batch_size, setup.accumulate
     if setup.side:
         config.data.image_size, config.data.crop = setup.side, "center"
-    recipes.KNOWN[setup.recipe or variant](config)
-    for name, settings in setup.techniques.items():
-        config.techniques[name].update(settings)
+    (setup.recipe or recipes.KNOWN[variant])(config)
     if config.techniques.label_embedding.enabled:
         config.labels_per_class = 0
     config.epochs = recipes.epochs(setup.updates, config.batch_size, config.discriminator.steps, IMAGES)

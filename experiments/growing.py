@@ -30,7 +30,10 @@ from igan.config import Config, check_variant, default
 
 IMAGES = 50_000  # Of CIFAR-10, to train on.
 # Of images of 4, 8, 16, 32 pixels and of all that are larger: for eight devices, which one device also plays.
-STYLE_BATCHES = (512, 256, 128, 64, 32)
+STYLE = {
+    "batch_sizes": (512, 256, 128, 64, 32),
+    "rate_factors": (1.0, 1.0, 1.0, 1.0, 1.0, 1.5, 2.0, 3.0),  # Of 1e-3: 1.5e-3 for 128 pixels, 3e-3 from 512 on.
+}
 NOTHING = {"mapping_layers": 0, "styles_of_layers": False, "constant_input": False, "noise": False}
 
 
@@ -56,7 +59,7 @@ SETUPS = {
         16,
         {"gradient_penalty": {"strength": 10 / 750**2, "target": 750.0}},
     ),
-    "stylegan": Setup("stylegan", "style", {"batch_sizes": STYLE_BATCHES}, 25_000_000, 64),
+    "stylegan": Setup("stylegan", "style", STYLE, 25_000_000, 64),
     "a": Setup(
         "pggan",
         "progressive",
@@ -65,18 +68,18 @@ SETUPS = {
         64,
         {"minibatch_stddev": {"group": 4}},
     ),
-    "b": Setup("stylegan", "style", NOTHING | {"batch_sizes": STYLE_BATCHES}, 25_000_000, 64, PLAIN_B),
+    "b": Setup("stylegan", "style", NOTHING | STYLE, 25_000_000, 64, PLAIN_B),
     "c": Setup(
         "stylegan",
         "style",
-        {"constant_input": False, "noise": False, "batch_sizes": STYLE_BATCHES},
+        {"constant_input": False, "noise": False} | STYLE,
         25_000_000,
         64,
         UNMIXED,
     ),
-    "d": Setup("stylegan", "style", {"noise": False, "batch_sizes": STYLE_BATCHES}, 25_000_000, 64, UNMIXED),
-    "e": Setup("stylegan", "style", {"batch_sizes": STYLE_BATCHES}, 25_000_000, 64, UNMIXED),
-    "f": Setup("stylegan", "style", {"batch_sizes": STYLE_BATCHES}, 25_000_000, 64),
+    "d": Setup("stylegan", "style", {"noise": False} | STYLE, 25_000_000, 64, UNMIXED),
+    "e": Setup("stylegan", "style", STYLE, 25_000_000, 64, UNMIXED),
+    "f": Setup("stylegan", "style", STYLE, 25_000_000, 64),
 }
 
 

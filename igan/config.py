@@ -18,6 +18,9 @@ Config = Any  # A ConfigDict. Its own types make every field a union of everythi
 
 # Fields that may differ when a run is resumed: they change how long it runs and what it shows, not what it computes.
 MAY_CHANGE = ("epochs", "steps_per_chunk", "devices", "data.dir", "evaluation", "checkpoint", "reporting")
+# Fields that techniques once had, with their defaults: runs that left them so are opened without.
+RETIRED = {("r1", "ramp"): 0, ("r2", "ramp"): 0}
+NEVER = object()
 
 
 def default(networks: str = "fully_connected") -> Config:
@@ -42,6 +45,10 @@ def default(networks: str = "fully_connected") -> Config:
     config.initial_images = 500  # Real images for data-dependent initialisation; latents for fresh batch statistics.
     config.average_rate = 1e-4  # Moving average of the parameters: it spans 1 / average_rate updates.
     config.average_start = 0  # Until this update it is the parameters themselves, as BigGAN's.
+    config.average_half_life = 0.0  # Or real images in which it forgets half, as StyleGAN's; 0: as average_rate says.
+    # Share of the run, in real images, over which all that has a final value (final_learning_rate, final_gamma and
+    # others) goes there along half a cosine, and the half-life of the average grows from nothing, as R3GAN's; 0:
+    config.ramp_share = 0.0  # nothing moves.
     config.devices = 0  # How many devices to use; 0: all there are.
     config.steps_per_chunk = 0  # Updates a dispatch; 0: chosen so that a chunk takes a second or two.
     config.deterministic = False  # On a GPU: bit for bit the same result every time, somewhat slower.
@@ -64,8 +71,10 @@ def default(networks: str = "fully_connected") -> Config:
         config[player].optimizer = "adam"  # Or "rmsprop", "sgd".
         config[player].learning_rate = 3e-4
         config[player].constant_share = 1.0  # Share of the run at this rate; then it falls linearly to zero.
+        config[player].final_learning_rate = 0.0  # At the end of the ramp; 0: the same.
         config[player].b1 = 0.5  # Adam: decay of the first moment.
         config[player].b2 = 0.999  # Adam: decay of the second moment.
+        config[player].final_b2 = 0.0  # At the end of the ramp; 0: the same.
         config[player].decay = 0.99  # RMSProp: decay of the mean square, from zero.
         config[player].epsilon = 1e-8  # Added to the second moment: inside the root by Adam, outside by RMSProp.
     config.generator.batch_size = 0  # Images of each kind a step of the generator; 0: batch_size.
@@ -74,8 +83,8 @@ def default(networks: str = "fully_connected") -> Config:
     config.evaluation = ConfigDict()
     config.evaluation.interval = 600  # Updates from one test to the next.
     # inception_score, fid, kid, precision_recall, density_coverage, classifier_score; fid_classifier and so on, of the
-    # features of that classifier of the data's own labels; of a mixture of points: modes, high_quality, reverse_kl; of
-    # stacked digits: modes, reverse_kl:
+    # features of that classifier of the data's own labels; path_length, path_length_classifier; of a mixture of points:
+    # modes, high_quality, reverse_kl; of stacked digits: modes, reverse_kl:
     config.evaluation.scores = ()  # those of them that are computed, of the averaged generator.
     config.evaluation.scores_interval = 30_000  # Updates from one scoring to the next; the last update is scored too.
     config.evaluation.images = 50_000  # Generated images that a score looks at.
@@ -108,7 +117,20 @@ def completed(found: dict[str, Any]) -> dict[str, Any]:
     >>> completed({"seed": 7})["techniques"]["minimax"]["enabled"]
     False
     """
-    return _with_defaults(found, defaults_beside(found))
+    return _with_defaults(_without_retired(found), defaults_beside(found))
+
+
+def _without_retired(found: dict[str, Any]) -> dict[str, Any]:
+    techniques = found.get("techniques")
+    if not isinstance(techniques, dict):
+        return found
+
+    def kept(name: str, settings: Any) -> Any:
+        if not isinstance(settings, dict):
+            return settings
+        return {field: each for field, each in settings.items() if RETIRED.get((name, field), NEVER) != each}
+
+    return found | {"techniques": {name: kept(name, settings) for name, settings in techniques.items()}}
 
 
 def defaults_beside(found: dict[str, Any]) -> dict[str, Any]:
@@ -182,6 +204,10 @@ def validate(config: Config) -> None:
         )
     _require(config, "generated_labels", "data or uniform", lambda name: name in technique.GENERATED_LABELS)
     _require(config, "average_rate", "a number in (0, 1]", lambda rate: 0 < rate <= 1)
+    _require(config, "ramp_share", "a number in [0, 1]", lambda share: 0 <= share <= 1)
+    wanted = "a number of images of at least 0, and 0 beside an average_start"
+    start = config.average_start
+    _require(config, "average_half_life", wanted, lambda images: 0 <= images < FLOAT32_MAX and not (images and start))
     for player in ("discriminator", "generator"):
         _at_least(config, 1, f"{player}.steps")
         _at_most(config, 100, f"{player}.steps")
@@ -190,8 +216,18 @@ def validate(config: Config) -> None:
         for field in ("b1", "b2", "decay"):
             _require(config, f"{player}.{field}", "a number in [0, 1)", lambda decay: 0 <= decay < 1)
         _require(config, f"{player}.constant_share", "a number in [0, 1]", lambda share: 0 <= share <= 1)
+        wanted, falls = "a float32 of at least 0, and 0 beside a constant_share", config[player].constant_share < 1
+        holds = lambda rate, falls=falls: 0 <= rate < FLOAT32_MAX and not (rate and falls)  # noqa: E731
+        _require(config, f"{player}.final_learning_rate", wanted, holds)
+        wanted, is_adam = (
+            "a number in [0, 1), and 0 with another optimizer than adam",
+            config[player].optimizer == "adam",
+        )
+        holds = lambda decay, is_adam=is_adam: 0 <= decay < 1 and (is_adam or not decay)  # noqa: E731
+        _require(config, f"{player}.final_b2", wanted, holds)
         optimizer.make(config[player], total_steps=1)
     _validate_techniques(config)
+    _validate_ramp(config)
 
 
 def changed(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
@@ -254,6 +290,19 @@ def _validate_techniques(config: Config) -> None:
             raise UserError(f"{name}: {reason}, or set --config.techniques.{name}.enabled=False")
     technique.layers(techniques)
     _validate_packs(config, techniques)
+
+
+def _validate_ramp(config: Config) -> None:
+    """Raises UserError for what has a final value in a run where nothing moves."""
+    sections = [(player, config[player]) for player in ("discriminator", "generator")]
+    sections += [(f"techniques.{name}", each) for name, each in config.techniques.items() if each.enabled]
+    for section, settings in sections:
+        for field, value in settings.items():
+            if field.startswith("final_") and value and not config.ramp_share:
+                raise UserError(
+                    f"config.{section}.{field} is {value}, and nothing moves: set --config.ramp_share=1 for the whole"
+                    f" run or --config.{section}.{field}=0"
+                )
 
 
 def _validate_packs(config: Config, techniques: Mapping[str, technique.Technique]) -> None:

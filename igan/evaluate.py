@@ -4,19 +4,21 @@
     python -m igan.evaluate --workdir=runs/cifar10 --scores=fid,kid --images=10000 --json
     python -m igan.evaluate --workdir=runs/mnist --scores=classifier_score --best
     python -m igan.evaluate --workdir=runs/biggan --scores=inception_score,fid --truncation=0.2,0.4,0.6,0.8,1
+    python -m igan.evaluate --workdir=runs/stylegan --scores=fid,precision_recall --psi=0.5,0.7,1
 
 The run may still be training: nothing of it is changed. If the checkpoint is the run's last, the scores are added to
-its summary.json, where `python -m igan.report` finds them, but for those of truncated latents: these are written to
-tradeoff.json, and drawn in tradeoff.png if there are two scores. Every number is printed with its protocol.
+its summary.json, where `python -m igan.report` finds them, but for those of truncated latents or styles: these are
+written to tradeoff.json, and drawn in tradeoff.png if there are two scores. Every number is printed with its protocol.
 Exit codes: 0 done; 1 failed; 2 the command is wrong.
 """
 
 import argparse
+import itertools
 import json
 import math
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,12 @@ from igan.run import drawing, experiment, scoring, workdir
 from igan.run.checkpoint import Checkpoints
 from igan.run.experiment import Experiment
 from igan.types import GameState
+
+# What can be truncated, by its option: whether a number is fine, and which are.
+TRUNCATIONS: dict[str, tuple[Callable[[float], bool], str]] = {
+    truncation.OPTION: (lambda number: 0 < number < FLOAT32_MAX, "a number above 0, say --truncation=0.5"),
+    truncation.PSI: (lambda number: 0 <= number <= 10, "a number from 0 to 10, 1 for images as they are"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     directory = Path(options.workdir).expanduser()
     config = settle(options, directory)
     built = experiment.reopen(config)
-    if options.truncation is not None or options.standing_passes is not None:
+    if any(getattr(options, name) is not None for name in (*TRUNCATIONS, truncation.PSI_LAYERS, drawing.PASSES)):
         trade_off(options, directory, config, built)
         return
     scorer = scoring.make(config, built) if config.evaluation.scores else None
@@ -74,7 +82,9 @@ def trade_off(options: argparse.Namespace, directory: Path, config: Config, buil
     Raises UserError where no scores are asked for, or the networks cannot truncate.
     """
     if not config.evaluation.scores:
-        raise UserError("--truncation and --standing_passes are of scores: add --scores=inception_score,fid, say")
+        raise UserError(
+            "--truncation, --psi and --standing_passes are of scores: add --scores=inception_score,fid, say"
+        )
     asked = list(each_truncation(options))
     scorers = [(sampling, scoring.make(config, built, sampling)) for sampling in asked]
     step, state = restore(directory, built, options.best)
@@ -90,25 +100,31 @@ def trade_off(options: argparse.Namespace, directory: Path, config: Config, buil
 
 def each_truncation(options: argparse.Namespace) -> Iterator[dict[str, float]]:
     """Yields the sampling options of each truncation that is asked for, or of none."""
-    for threshold in (options.truncation or "").split(","):
-        single = argparse.Namespace(truncation=threshold or None, standing_passes=options.standing_passes)
-        yield sampling_options(single)
+    given = [(getattr(options, name) or "").split(",") for name in TRUNCATIONS]
+    for values in itertools.product(*given):
+        single = dict(zip(TRUNCATIONS, (value or None for value in values), strict=True))
+        yield sampling_options(argparse.Namespace(**(vars(options) | single)))
 
 
 def sampling_options(options: argparse.Namespace) -> dict[str, float]:
-    """Returns what the command line asks of the networks in sampling.
+    """Returns what the command line asks of the networks in sampling, out of the options that it has.
 
-    Raises UserError for a truncation that is no positive number, or passes that are none.
+    Raises UserError for a truncation that is no positive number, a psi that is no share, or passes that are none.
     """
     asked: dict[str, float] = {}
-    if options.truncation is not None:
-        try:
-            asked[truncation.OPTION] = float(options.truncation)
-        except ValueError:
-            asked[truncation.OPTION] = math.nan
-        if not 0 < asked[truncation.OPTION] < FLOAT32_MAX:
-            raise UserError(f"--truncation={options.truncation}: expected a number above 0, say --truncation=0.5")
-    if (passes := options.standing_passes) is not None:
+    for name, (is_fine, expected) in TRUNCATIONS.items():
+        if (text := getattr(options, name, None)) is not None:
+            try:
+                asked[name] = float(text)
+            except ValueError:
+                asked[name] = math.nan
+            if not is_fine(asked[name]):
+                raise UserError(f"--{name}={text}: expected {expected}")
+    if (layers := options.psi_layers) is not None:
+        if truncation.PSI not in asked or not 1 <= layers <= 100:
+            raise UserError(f"--psi_layers={layers}: expected a number of layers from 1 to 100, beside --psi=0.7, say")
+        asked[truncation.PSI_LAYERS] = layers
+    if (passes := getattr(options, drawing.PASSES, None)) is not None:
         if not 1 <= passes <= 1_000_000:
             raise UserError(f"--standing_passes={passes}: expected a whole number from 1 to a million")
         asked[drawing.PASSES] = passes
@@ -117,11 +133,18 @@ def sampling_options(options: argparse.Namespace) -> dict[str, float]:
 
 def add_sampling_options(parser: argparse.ArgumentParser, several: str = "") -> None:
     """Adds to a command line what can be asked of networks in sampling."""
-    help_text = f"draw each number of a latent again until it is at most this{several}, for networks that have it"
+    help_text = f"draw each number of a latent again until it is at most this{several}, for networks of normal latents"
     parser.add_argument("--truncation", help=help_text)
+    add_psi_options(parser, several)
     parser.add_argument(
         "--standing_passes", type=int, help="batches over which batch statistics are averaged; default: 1"
     )
+
+
+def add_psi_options(parser: argparse.ArgumentParser, several: str = "") -> None:
+    """Adds to a command line what can be asked of networks with styles."""
+    parser.add_argument("--psi", help=f"draw styles to their mean, 0 to 1{several}, for networks that have styles")
+    parser.add_argument("--psi_layers", type=int, help="in how many layers, of the first ones; default: in all")
 
 
 def settle(options: argparse.Namespace, directory: Path) -> Config:
@@ -201,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reference_images", type=int, help="training images to compare them with; 0: all")
     parser.add_argument("--inception_weights", help="a file, instead of what igan.metrics.fetch has put into the cache")
     parser.add_argument("--data_dir", help="where tensorflow-datasets keeps its data, if not where the run found them")
-    add_sampling_options(parser, several="; several like 0.2,0.4: a table and a plot")
+    add_sampling_options(parser, several="; several like 0.4,0.7: a table and a plot")
     parser.add_argument("--best", action="store_true", help="the checkpoint with the best score, not the newest")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser

@@ -109,12 +109,27 @@ def minibatch(config: Config) -> None:
 def r3(config: Config) -> None:
     """Relativistic pairing with R1 and R2 (Huang et al. 2024), gamma 0.05, which is where its schedule begins.
 
-    The paper's rates and gamma fall, and the decay of Adam's second moment rises from 0.9 to 0.99; here they stay at
-    2e-4, 0.05 and 0.99. The average of the parameters has a half-life of five million images.
+    The paper's schedules are those of `r3gan`; here rates, gamma and the decay of Adam's second moment stay at 2e-4,
+    0.05 and 0.99. The average of the parameters has a half-life of five million images.
     """
     _enable(config, relativistic={"comparison": "pairing", "loss": "softplus"}, r1={"gamma": 0.05}, r2={"gamma": 0.05})
     _adam(config, (2e-4, 2e-4), b1=0.0, b2=0.99)
-    config.average_rate = 1 - 0.5 ** (config.batch_size / 5e6)
+    config.average_half_life = 5e6
+
+
+def r3gan(config: Config) -> None:
+    """The same with the paper's schedules for CIFAR-10, along half a cosine over the whole run: 20 million images.
+
+    The learning rate falls from 2e-4 to 5e-5, gamma from 0.05 to 0.005; Adam's second decay rises from 0.9 to 0.99, the
+    probability of augmentations from 0 to 0.55, and the average's half-life from nothing to five million images.
+    """
+    r3(config)
+    _enable(config, label_embedding={}, r1={"final_gamma": 0.005}, r2={"final_gamma": 0.005})
+    policy = ("pixel_blitting", "geometry", "color", "cutout")
+    _enable(config, adaptive_augment={"final_probability": 0.55, "policy": policy, "color_share": 0.5})
+    for player in (config.discriminator, config.generator):
+        player.update(final_learning_rate=5e-5, b2=0.9, final_b2=0.99)
+    config.ramp_share = 1.0
 
 
 def sngan_projection(config: Config) -> None:
@@ -244,8 +259,8 @@ def stylegan(config: Config) -> None:
     """Styles (Karras et al. 2019, appendix C), of the networks `style`: the non-saturating game with R1, gamma 10.
 
     R1 comes in every 16th step only, 16 times as large, as in that paper's successor. The average of the generator has
-    a half-life of 10,000 images of batches of `config.batch_size`. For larger images the paper's rates are higher:
-    1.5e-3 for 128 pixels, 2e-3 for 256, and 3e-3 above.
+    a half-life of 10,000 images. The rates are those for images of up to 64 pixels: `experiments/growing.py` has the
+    factors for larger ones.
     """
     _enable(
         config,
@@ -256,7 +271,7 @@ def stylegan(config: Config) -> None:
         style_mixing={"probability": 0.9},
     )
     _adam(config, (1e-3, 1e-3), b1=0.0, b2=0.99)
-    config.average_rate = 1 - 0.5 ** (config.batch_size / 10_000)
+    config.average_half_life = 10_000.0
 
 
 # Those of the networks that grow, whose setups are those of `experiments/growing.py`.

@@ -5,6 +5,7 @@
     python -m igan.sample --workdir=runs/cifar10 --count=1000 --output=images/     # a file each
     python -m igan.sample --workdir=runs/biggan --class=3 --truncation=0.5         # of networks that have such
     python -m igan.sample --workdir=runs/biggan --class=all                        # a column for each class
+    python -m igan.sample --workdir=runs/stylegan --psi=0.7 --psi_layers=8         # of networks that have styles
 
 Image i is a pure function of the run's seed and of i, the one that scores look at. Exit codes: 0 done; 1 failed; 2 the
 command is wrong.

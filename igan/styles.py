@@ -10,7 +10,7 @@ command is wrong.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -19,7 +19,7 @@ import numpy as np
 from igan import cache
 from igan.data.grids import encode_png, image_grid
 from igan.errors import RunError, UserError, exit_code
-from igan.evaluate import restore
+from igan.evaluate import add_psi_options, restore, sampling_options
 from igan.game import inference
 from igan.randomness import stream
 from igan.run import drawing, signals, workdir
@@ -46,14 +46,13 @@ def run(options: argparse.Namespace) -> None:
     for name in ("rows", "columns"):
         if not 1 <= getattr(options, name) <= MOST:
             raise UserError(f"--{name}={getattr(options, name)}: expected a number from 1 to {MOST}")
-    if not 0 <= options.psi <= 10:
-        raise UserError(f"--psi={options.psi}: expected a number from 0 to 10, 1 for images as they are")
+    asked = sampling_options(options)
     config = workdir.load(directory)
     if config.networks.name != "style":
         raise UserError(f"{directory} is a run of the networks '{config.networks.name}', which have no styles")
     built = drawing.reopen(config, options.data_dir)
     step, state = restore(directory, built, best=False)
-    picture = draw(built, state, options.rows, options.columns, options.crossover, options.psi)
+    picture = draw(built, state, options.rows, options.columns, options.crossover, asked)
     try:
         output.write_bytes(encode_png(picture))
     except OSError as error:
@@ -61,10 +60,17 @@ def run(options: argparse.Namespace) -> None:
     print(f"{options.rows} x {options.columns} images at update {step:,} in {output}")
 
 
-def draw(built: Experiment, state: GameState, rows: int, columns: int, crossover: int, psi: float) -> np.ndarray:
+def draw(
+    built: Experiment, state: GameState, rows: int, columns: int, crossover: int, options: Mapping[str, float]
+) -> np.ndarray:
     """Returns a picture of the first replica's averaged generator, uint8.
 
     The sources of fine styles are its first row, those of coarse styles its first column, and the corner is grey.
+
+    Args:
+      rows, columns: how many sources there are of each.
+      crossover: the first layer of the fine styles.
+      options: what else the networks are asked for in sampling, psi.
 
     Raises UserError for a crossover that is no layer.
     """
@@ -77,7 +83,7 @@ def draw(built: Experiment, state: GameState, rows: int, columns: int, crossover
 
     def images(coarse: np.ndarray, fine: np.ndarray) -> np.ndarray:
         both = latents[np.concatenate([coarse, fine])]
-        asked = {"psi": psi, "crossover": crossover}
+        asked = {**options, "crossover": crossover}
         made = inference.sample(networks, player.average, player.variables, turn, key, both, options=asked)
         return np.asarray(made)
 
@@ -103,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=4, help="sources of coarse styles; default: 4")
     parser.add_argument("--columns", type=int, default=6, help="sources of fine styles; default: 6")
     parser.add_argument("--crossover", type=int, default=4, help="the first layer of the fine styles; default: 4")
-    parser.add_argument("--psi", type=float, default=1.0, help="draws styles to their mean, 0 to 1; default: 1")
+    add_psi_options(parser)
     parser.add_argument("--data_dir", help="where tensorflow-datasets keeps its data, if not where the run found them")
     return parser
 

@@ -1,4 +1,4 @@
-"""What a generator's images are worth at several truncations of its latents: a table, and a curve of two scores.
+"""What a generator's images are worth at several truncations, of latents or styles: a table, a curve of two scores.
 
 Small truncations give better images of fewer kinds, so that an Inception score rises while an FID, which misses those
 that are not there, falls first and then rises (Brock et al. 2019, figure 2 and appendix E).

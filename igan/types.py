@@ -49,6 +49,7 @@ class Stage(NamedTuple):
     start: int = 0  # Its first update.
     batch_sizes: tuple[int, int] = (0, 0)  # Images a step of the discriminator and of the generator; 0: the config's.
     images: int = 0  # Real images that the discriminator is shown in it; 0: `start` counts, or the run's end.
+    rate: float = 1.0  # Multiplies both players' learning rates.
     name: str = ""  # What it is, for people.
     # Filled in by a run, as are the start and the sizes that are not given:
     consumed: tuple[int, int] = (0, 0)  # how many images of its stream each player has been given before,
@@ -74,8 +75,8 @@ class Context:
     turn: Turn
     train: bool  # Static. Whether to draw noise, and to use the statistics of this very batch.
     labels: Array | None = None  # float32 [n, classes], one-hot, of the inputs; None for networks without labels.
-    # Static, and of sampling only: those of `Networks.options` that were given.
-    options: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    # Of sampling only: those of `Networks.options` that were given, which are static.
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:  # In tables of layers.
         return "training" if self.train else "sampling"
@@ -156,6 +157,7 @@ class View(NamedTuple):
     judge: Callable[..., Seen]  # of their own. With `plain` no technique changes its inputs: as the images are.
     generate: Callable[..., Array]  # (latents, labels=None) -> images of this step's generator, differentiable.
     targets: Targets = Targets()
+    ramp: Array | float = 0.0  # From 0 to 1: how far what has a last value is on its way; see `igan.game.schedule`.
 
 
 class Network(NamedTuple):

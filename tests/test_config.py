@@ -80,6 +80,8 @@ VALUES: dict[str, tuple] = {
     "labels_per_class": (0, -1, 1, 400, 401, 10**20),
     "initial_images": (0, -1, 1, 2, 10**20),
     "average_rate": FRACTIONS,
+    "average_half_life": FRACTIONS,
+    "ramp_share": FRACTIONS,
     "average_start": (0, -1, 1, 2**31, 10**20),
     "generated_labels": ("data", "uniform", "", "unifrom"),
     "devices": (0, -1, 1, 3, 8, 9, 10**20),
@@ -130,7 +132,16 @@ VALUES: dict[str, tuple] = {
 for player in ("discriminator", "generator"):
     VALUES[f"{player}.steps"] = (0, -1, 2, 101)
     VALUES[f"{player}.optimizer"] = ("adam", "rmsprop", "sgd", "", "adamw")
-    for fraction in ("learning_rate", "constant_share", "b1", "b2", "decay", "epsilon"):
+    for fraction in (
+        "learning_rate",
+        "constant_share",
+        "b1",
+        "b2",
+        "decay",
+        "epsilon",
+        "final_learning_rate",
+        "final_b2",
+    ):
         VALUES[f"{player}.{fraction}"] = FRACTIONS
 for name in technique.known():
     for field in technique.defaults(name):

@@ -3,12 +3,16 @@
 import re
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 from experiments import growing
 from igan import recipes
 from igan.config import validate
 from igan.errors import UserError
+from igan.game import optimizer
+from igan.game.schedule import Schedule
 from igan.game.stages import complete_stages
 from igan.models import growth
 
@@ -62,7 +66,25 @@ def test_the_batches_of_stylegan():
     made = growth.stages(8, 128, 600_000, 600_000, config.networks.batch_sizes)
     assert [stage.batch_sizes[0] for stage in made] == [256, 128, 128, 64, 64, 32, 32, 32, 32]
     assert config.techniques.r1.gamma == 10 and config.techniques.r1.interval == 16
-    assert (1 - config.average_rate) ** (10_000 / 64) == pytest.approx(0.5)
+    assert config.average_half_life == 10_000
+
+
+def test_the_rates_of_stylegan_are_higher_for_larger_images():
+    """1e-3; 1.5e-3 for 128 pixels, 2e-3 for 256, 3e-3 above: from the first update on in which these fade in."""
+    config = growing.get_config("stylegan")
+    factors, sizes = config.networks.rate_factors, config.networks.batch_sizes
+    made = complete_stages(growth.stages(8, 1024, 600_000, 600_000, sizes, factors), (64, 64), (1, 1))
+    descent = optimizer.make({**config.generator, "optimizer": "sgd"}, 10**6, Schedule(made))
+    zero = {"weight": np.float32(0)}
+
+    def rate(step: int) -> float:
+        state = jax.tree.map(lambda leaf: leaf + step, descent.init(zero))
+        return -float(descent.update({"weight": np.float32(1)}, state)[0]["weight"])
+
+    expected = {8: 1e-3, 16: 1e-3, 32: 1e-3, 64: 1e-3, 128: 1.5e-3, 256: 2e-3, 512: 3e-3, 1024: 3e-3}
+    for stage in made:
+        wanted = expected[growth.side_at(stage, 8)]
+        assert [rate(stage.start), rate(stage.start + 7)] == pytest.approx([wanted] * 2)
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -1,7 +1,7 @@
 """What a game is worth: test errors of the discriminator as a classifier, and images of the generator."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -163,7 +163,7 @@ def sample(
     key: Key,
     latents: Array,
     labels: Array | None = None,
-    options: Mapping[str, float] = NO_OPTIONS,
+    options: Mapping[str, Any] = NO_OPTIONS,
 ) -> Array:
     """Returns the images of latents by one generator, float32 in `networks.image_range`.
 

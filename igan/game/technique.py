@@ -17,6 +17,7 @@ import optax
 
 import igan.techniques
 from igan.errors import UserError, did_you_mean
+from igan.game.schedule import Schedule
 from igan.types import Array, Examples, Key, Metrics, Networks, Params, Player, Range, Targets, Turn, View
 
 State = Any
@@ -92,6 +93,7 @@ class Game(NamedTuple):
     accumulate: int = 1  # In how many parts, one after the other, a step looks at its batch.
     # (key, labels of the real images) -> labels of as many generated ones, where the networks are given labels.
     generated_labels: Callable[[Key, Array], Array] = lambda key, labels: labels
+    schedule: Schedule = Schedule()
 
 
 # By their names in the config: (number of classes) -> `Game.generated_labels`.

@@ -79,7 +79,8 @@ def look(
     seen, variables = _critiques(networks, critique, key, groups, together)
     labeled = seen.get("labeled", None if batch.real.labels is None else seen["real"])
     aims = targets(game.techniques)
-    return View(seen["real"], seen["fake"], labeled, turn, key, judge, generate_again, aims), variables
+    ramp = game.schedule.ramp(turn.step)
+    return View(seen["real"], seen["fake"], labeled, turn, key, judge, generate_again, aims, ramp), variables
 
 
 def _critiques(
@@ -139,7 +140,7 @@ def context(
     turn: Turn,
     labels: Array | None = None,
     train: bool = True,
-    options: Mapping[str, float] = {},
+    options: Mapping[str, Any] = {},
 ) -> Context:
     """Returns what networks are given beside their inputs, whose labels are int32 [n] here."""
     known = jax.nn.one_hot(labels, networks.classes) if networks.classes and labels is not None else None

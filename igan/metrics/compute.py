@@ -172,7 +172,7 @@ def complete(
         raise UserError(
             f"{', '.join(set(scores) - {'inception_score'})} compare two sets of images: give a reference too"
         )
-    level = settings.level or ("2048" if "2048" in network.levels else "768")
+    level = level_of(network, settings)
     if level not in network.levels or level.startswith("logits"):
         raise UserError(f"{network.label} has no features '{level}': it has {', '.join(network.levels)}")
     fewest = min(generated, reference)
@@ -186,6 +186,15 @@ def complete(
         if name in scores:
             precision_recall.check(fewest, getattr(settings, f"{name}_neighbours"))
     return settings
+
+
+def level_of(network: FeatureNetwork, settings: Settings) -> str:
+    """Returns the features of distances: those that are asked for, or the usual ones, or what the weights reach.
+
+    >>> level_of(FeatureNetwork("a trunk", ("768",), {}, lambda *_: {}), Settings())
+    '768'
+    """
+    return settings.level or ("2048" if "2048" in network.levels else "768")
 
 
 def _moments(features: np.ndarray) -> Moments:

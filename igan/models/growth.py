@@ -20,7 +20,14 @@ from igan.types import Array, Stage, Turn
 SMALLEST = 4  # Side of an image, as in the papers.
 
 
-def stages(first: int, last: int, train_images: int, fade_images: int, batch_sizes: Sequence[int]) -> tuple[Stage, ...]:
+def stages(
+    first: int,
+    last: int,
+    train_images: int,
+    fade_images: int,
+    batch_sizes: Sequence[int],
+    rate_factors: Sequence[float] = (),
+) -> tuple[Stage, ...]:
     """Returns the stages from one resolution to another, those in which a resolution fades in between.
 
     Args:
@@ -29,6 +36,7 @@ def stages(first: int, last: int, train_images: int, fade_images: int, batch_siz
         lasts until the end of the run.
       fade_images: real images over which a resolution fades in.
       batch_sizes: for images of 4, 8, 16, ... pixels, the last number for all that are larger; none: the config's.
+      rate_factors: of both players' learning rates, for the same; none: 1. A resolution that fades in has its own.
 
     >>> [(stage.name, stage.images) for stage in stages(4, 8, 800, 400, ())]
     [('4 px', 800), ('8 px fading in', 400), ('8 px', 0)]
@@ -36,12 +44,14 @@ def stages(first: int, last: int, train_images: int, fade_images: int, batch_siz
     made: list[Stage] = []
     for level in range(int(math.log2(first)), int(math.log2(last)) + 1):
         side = 2**level
-        size = batch_sizes[min(level - 2, len(batch_sizes) - 1)] if batch_sizes else 0
+        size, rate = (
+            each[min(level - 2, len(each) - 1)] if each else usual
+            for each, usual in ((batch_sizes, 0), (rate_factors, 1.0))
+        )
+        own = Stage(batch_sizes=(size, size), rate=rate)
         if side > first:
-            name = f"{side} px fading in"
-            made.append(Stage(len(made), batch_sizes=(size, size), images=fade_images, name=name))
-        images = train_images if side < last else 0
-        made.append(Stage(len(made), batch_sizes=(size, size), images=images, name=f"{side} px"))
+            made.append(own._replace(index=len(made), images=fade_images, name=f"{side} px fading in"))
+        made.append(own._replace(index=len(made), images=train_images if side < last else 0, name=f"{side} px"))
     return tuple(made)
 
 
@@ -112,7 +122,7 @@ def require_growth(image_shape: tuple[int, int, int], family: str, settings: Map
 
     Args:
       settings: those of the family, of which `base` and `most` are looked at, see `width_at`, `first_resolution` and
-        `resolution`, and `train_images`, `fade_images` and `batch_sizes`, see `stages`.
+        `resolution`, and `train_images`, `fade_images`, `batch_sizes` and `rate_factors`, see `stages`.
 
     Raises UserError naming the hyper-parameter that is off, or where the images do not fit.
     """
@@ -158,5 +168,11 @@ def require_growth(image_shape: tuple[int, int, int], family: str, settings: Map
         lambda sizes: (
             isinstance(sizes, tuple | list) and all(isinstance(size, int) and 1 <= size <= 1_000_000 for size in sizes)
         ),
+    )
+    require(
+        "rate_factors",
+        settings["rate_factors"],
+        "positive numbers up to a million, for images of 4, 8, 16, ... pixels",
+        lambda factors: isinstance(factors, tuple | list) and all(0 < factor <= 1_000_000 for factor in factors),
     )
     return last

@@ -217,6 +217,7 @@ def make(
     train_images: int = 600_000,
     fade_images: int = 600_000,
     batch_sizes: tuple[int, ...] = (),
+    rate_factors: tuple[float, ...] = (),
     normalize_latents: bool = True,
     precision: str = "float32",
 ) -> Networks:
@@ -234,6 +235,7 @@ def make(
       train_images, fade_images: real images that the discriminator is shown of each resolution once it is there, and
         while it fades in; brought to a round number of updates.
       batch_sizes: for images of 4, 8, 16, ... pixels, the last number for all that are larger; none: the config's.
+      rate_factors: of both players' learning rates, for the same; none: 1.
       normalize_latents: whether latents are brought to a mean square of 1, as the paper does.
       precision: "float32", or "bfloat16" for the convolutions; parameters and losses are float32 in any case.
 
@@ -267,6 +269,6 @@ def make(
         image_range=(-1.0, 1.0),
         convolutional=True,
         gives=gives(classes, independent_examples=True, plain_weights="discriminator_layer" not in layers),
-        stages=stages(first_resolution, last, train_images, fade_images, batch_sizes),
+        stages=stages(first_resolution, last, train_images, fade_images, batch_sizes, rate_factors),
         at_stage=lambda images, turn: real_images(images, turn, first_resolution),
     )

@@ -11,7 +11,8 @@ and more, here they are apart.
 
 Sampling has options: `psi` draws w to its mean, w' = mean + psi (w - mean), 1 by default; `psi_layers` does so in the
 first layers only; `noise` is 1 for noise of each image's own, a function of its latent, 2 for the same in all images,
-0 for none. With `crossover`, of `igan.styles` alone, images of n latents have the layers from that one on of n others.
+0 for none. With `crossover`, of `igan.styles` alone, images of n latents have the layers from that one on of n others;
+with `between`, of path lengths alone, they have the w that are so far on the way to those of n others, [n].
 """
 
 import functools
@@ -25,10 +26,12 @@ import jax.numpy as jnp
 
 from igan.game.inference import AVERAGES
 from igan.layers.activation import leaky_relu
+from igan.layers.interpolation import BETWEEN, lerp
 from igan.layers.norms import MakeNorm, no_norm
 from igan.layers.pixel_norm import pixel_norm
 from igan.layers.resampling import upsample
 from igan.layers.style import Epilogue, blur, keys_of
+from igan.layers.truncation import PSI, PSI_LAYERS, drawn_to_mean
 from igan.layers.weights import MakeLayer, WeightLayer
 from igan.models import precision_dtype, require, require_latent_size
 from igan.models.functional import filled, gives, network, normal_latents
@@ -44,7 +47,7 @@ PLACES = (
     "discriminator_layer",
     "discriminator_features",
 )
-OPTIONS = frozenset({"psi", "psi_layers", "noise"})
+OPTIONS = frozenset({PSI, PSI_LAYERS, "noise"})
 MakeStyles = Callable[[], Callable[..., Array]]
 
 
@@ -124,11 +127,11 @@ class Generator(nn.Module):
 
         if context.train:
             return self.styles()(self.make_rng("noise"), w, other, layers)
-        psi = context.options.get("psi", 1.0)
-        psi_layers = context.options.get("psi_layers", layers)
-        strength = jnp.where(jnp.arange(layers) < psi_layers, psi, 1.0).astype(w.dtype)[None, :, None]
-        w = mean.value + strength * (w[:, None] - mean.value)
-        if (place := context.options.get("crossover")) is None:
+        options = context.options
+        w = drawn_to_mean(w, mean.value, layers, options.get(PSI, 1.0), options.get(PSI_LAYERS))
+        if (share := options.get(BETWEEN)) is not None:
+            return lerp(*jnp.split(w, 2), jnp.asarray(share))
+        if (place := options.get("crossover")) is None:
             return w
         first, second = jnp.split(w, 2)
         return jnp.where((jnp.arange(layers) < place)[None, :, None], first, second)
@@ -204,6 +207,7 @@ def make(
     train_images: int = 600_000,
     fade_images: int = 600_000,
     batch_sizes: tuple[int, ...] = (),
+    rate_factors: tuple[float, ...] = (),
     styles_of_layers: bool = True,
     constant_input: bool = True,
     noise: bool = True,
@@ -222,8 +226,8 @@ def make(
       mapping_layers: of the mapping network; 0: there is none, w are the latents.
       mapping_width: numbers in w.
       mapping_rate: multiplies the learning rate of the mapping network.
-      base, most, first_resolution, resolution, train_images, fade_images, batch_sizes, normalize_latents, precision: as
-        those of `progressive`.
+      base, most, first_resolution, resolution, train_images, fade_images, batch_sizes, rate_factors, normalize_latents,
+        precision: as those of `progressive`.
       styles_of_layers: whether there are styles, after an instance norm; without, there is the generator's norm.
       constant_input: whether features begin with a trained constant, or with a dense layer of w.
       noise: whether there is noise in each layer.
@@ -278,7 +282,7 @@ def make(
             plain_weights="discriminator_layer" not in layers,
             styles=styles_of_layers,
         ),
-        stages=stages(first_resolution, last, train_images, fade_images, batch_sizes),
+        stages=stages(first_resolution, last, train_images, fade_images, batch_sizes, rate_factors),
         at_stage=lambda images, turn: real_images(images, turn, first_resolution),
-        options=OPTIONS,
+        options=OPTIONS if styles_of_layers else OPTIONS - {PSI, PSI_LAYERS},
     )

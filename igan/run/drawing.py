@@ -12,9 +12,12 @@ from igan.config import Config
 from igan.errors import UserError
 from igan.game import inference
 from igan.game.inference import NO_OPTIONS
+from igan.layers.interpolation import BETWEEN, slerp
+from igan.layers.truncation import PSI, why_not
 from igan.metrics import images
 from igan.metrics.extract import default_batch_size
 from igan.metrics.images import Images
+from igan.metrics.path_length import EPSILON
 from igan.randomness import stream
 from igan.run import experiment
 from igan.run.experiment import Experiment
@@ -43,9 +46,12 @@ def reopen(config: Config, data_dir: str | None = None, with_data: bool = False)
     return experiment.reopen(config)
 
 
-def make_draw(
-    built: Experiment, options: Mapping[str, float] = NO_OPTIONS, classes: Sequence[int] = ()
-) -> Callable[[GameState, int, int], Images]:
+Draw = Callable[[GameState, int, int], Images]
+# (params, variables, key, turn, numbers) -> images of these numbers in the networks' range.
+Imagine = Callable[[Params, Variables, Key, Turn, Array], Array]
+
+
+def make_draw(built: Experiment, options: Mapping[str, float] = NO_OPTIONS, classes: Sequence[int] = ()) -> Draw:
     """Returns a function (state, replica, count) -> images of the replica's averaged generator, as they are stored.
 
     Args:
@@ -57,22 +63,99 @@ def make_draw(
     Raises UserError for an option or a class that the networks do not have, and for classes of networks without labels.
     """
     game, space, networks = built.game, built.dataset.space, built.game.networks
-    passes = int(options.get(PASSES, 1))
-    options = {name: value for name, value in options.items() if name != PASSES}
-    for name in options:
-        if name not in networks.options:
-            has = ", ".join(sorted(networks.options)) or "no options"
-            raise UserError(f"these networks have no sampling option '{name}': they have {has}")
+    options, passes = _checked(built, options)
     if classes and not networks.classes:
         raise UserError("the networks of this run are given no labels: leave --class out")
     for label in classes:
         if not 0 <= label < networks.classes:
             raise UserError(f"there is no class {label}: use --class=0 to {networks.classes - 1}, or --class=all")
+    pool = jnp.asarray(built.labels)
+
+    def imagine(params: Params, variables: Variables, key: Key, turn: Turn, numbers: Array) -> Array:
+        def one(key: Key) -> tuple[Array, Array | None]:
+            latents, labels = networks.sample_latents(key, 1), inference.sample_labels(game, pool, key, 1)
+            return jax.tree.map(lambda leaf: leaf[0], (latents, labels))
+
+        latents, labels = jax.vmap(one)(jax.vmap(jax.random.fold_in, (None, 0))(stream(key, "scores"), numbers))
+        labels = jnp.asarray(classes)[numbers % len(classes)] if classes else labels
+        return inference.sample(networks, params, variables, turn, key, latents, labels, options)
+
+    def store(generated: Array) -> Array:
+        return space.decode(generated, networks.image_range)
+
+    draw = _reader(built, options, passes, imagine, store)
+
+    def generated(state: GameState, replica: int, count: int) -> Images:
+        read = draw(state, replica)
+        if space.kind != "images":  # Nor are they to be in three colours.
+            return Images("averaged generator", count, read, content_hash=lambda: "")
+        return images.from_function("averaged generator", count, read)
+
+    return generated
+
+
+def make_paths(built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> tuple[str, Draw]:
+    """Returns how paths go, in words, and a function (state, replica, count) -> the images of so many of them.
+
+    Path i is a pure function of the seed and of i; images 2i and 2i + 1 are those at t and t + epsilon, float32 in
+    0..255, in colours. Both have the same label and the same noise. See `igan.metrics.path_length`.
+
+    Args:
+      options: as those of `make_draw`.
+
+    Raises UserError for an option that the networks do not have.
+    """
+    game, networks = built.game, built.game.networks
+    options, passes = _checked(built, options)
+    has_styles, pool = PSI in networks.options, jnp.asarray(built.labels)
+
+    def imagine(params: Params, variables: Variables, key: Key, turn: Turn, numbers: Array) -> Array:
+        def one(key: Key, end: Array) -> tuple[Array, Array, Array | None]:
+            ends, labels = networks.sample_latents(key, 2), inference.sample_labels(game, pool, key, 1)
+            share = jax.random.uniform(stream(key, "share")) + EPSILON * end
+            return ends, share, None if labels is None else labels[0]
+
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(key, "paths"), numbers // 2)
+        ends, shares, labels = jax.vmap(one)(keys, numbers % 2)
+        first, second = ends[:, 0], ends[:, 1]
+        asked = {**options, BETWEEN: shares} if has_styles else options
+        latents = jnp.concatenate([first, second]) if has_styles else slerp(first, second, shares)
+        return inference.sample(networks, params, variables, turn, key, latents, labels, asked)
+
+    def store(generated: Array) -> Array:
+        low, high = networks.image_range
+        return jnp.repeat((generated - low) * (255 / (high - low)), 3 // generated.shape[-1], axis=-1)
+
+    draw = _reader(built, options, passes, imagine, store)
+
+    def generated(state: GameState, replica: int, count: int) -> Images:
+        return Images("paths of the averaged generator", 2 * count, draw(state, replica), content_hash=lambda: "")
+
+    return "lerp in w" if has_styles else "slerp in z", generated
+
+
+def _checked(built: Experiment, options: Mapping[str, float]) -> tuple[dict[str, float], int]:
+    """Returns what of the options is the networks' own, and the passes over which statistics are averaged."""
+    for name in options.keys() - {PASSES}:
+        if name not in (known := built.game.networks.options):
+            raise UserError(why_not(name, known))
+    return {name: value for name, value in options.items() if name != PASSES}, int(options.get(PASSES, 1))
+
+
+def _reader(
+    built: Experiment,
+    options: Mapping[str, float],
+    passes: int,
+    imagine: Imagine,
+    store: Callable[[Array], Array],
+) -> Callable[[GameState, int], Callable[[int, int], np.ndarray]]:
+    """Returns a function (state, replica) -> (start, stop) -> images of these numbers, on all devices in blocks."""
+    game, networks = built.game, built.game.networks
     mesh = Mesh(np.array(built.devices), ("data",))
     split, everywhere = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
     # As many as are then looked at; of points there is no reason to take few.
-    block = default_batch_size(built.devices) if space.kind == "images" else POINTS_AT_ONCE * len(built.devices)
-
+    is_of_images = built.dataset.space.kind == "images"
+    block = default_batch_size(built.devices) if is_of_images else POINTS_AT_ONCE * len(built.devices)
     pool = jnp.asarray(built.labels)
 
     @functools.partial(jax.jit, static_argnums=4)
@@ -85,17 +168,10 @@ def make_draw(
     def draw(
         params: Params, variables: Variables, key: Key, step: Array, numbers: Array, stage: Stage
     ) -> tuple[Array, Array]:
-        def one(key: Key) -> tuple[Array, Array | None]:
-            latents, labels = networks.sample_latents(key, 1), inference.sample_labels(game, pool, key, 1)
-            return jax.tree.map(lambda leaf: leaf[0], (latents, labels))
+        generated = imagine(params, variables, key, Turn(step, step, stage), numbers)
+        return store(generated), jnp.isfinite(generated).all()
 
-        latents, labels = jax.vmap(one)(jax.vmap(jax.random.fold_in, (None, 0))(stream(key, "scores"), numbers))
-        labels = jnp.asarray(classes)[numbers % len(classes)] if classes else labels
-        turn = Turn(step, step, stage)
-        generated = inference.sample(networks, params, variables, turn, key, latents, labels, options)
-        return space.decode(generated, networks.image_range), jnp.isfinite(generated).all()
-
-    def generated(state: GameState, replica: int, count: int) -> Images:
+    def start(state: GameState, replica: int) -> Callable[[int, int], np.ndarray]:
         player, stage = state.generator, built.plan.reached(int(state.step))
         one = jax.tree.map(lambda leaf: leaf[replica], (player.average, player.variables, state.key))
         params, variables, key, step = jax.device_put((*one, state.step), everywhere)
@@ -111,8 +187,6 @@ def make_draw(
                 parts.append(np.asarray(pixels)[: stop - first])
             return np.concatenate(parts)
 
-        if space.kind != "images":  # Nor are they to be in three colours.
-            return Images("averaged generator", count, read, content_hash=lambda: "")
-        return images.from_function("averaged generator", count, read)
+        return read
 
-    return generated
+    return start

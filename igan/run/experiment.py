@@ -12,6 +12,7 @@ from igan.errors import UserError
 from igan.game import engine, optimizer, technique
 from igan.game.batches import Resident
 from igan.game.engine import Engine
+from igan.game.schedule import Schedule
 from igan.game.stages import Plan, complete_stages
 from igan.game.technique import Game, Technique
 from igan.run.pace import choose_chunk
@@ -71,7 +72,7 @@ def build(
     devices = devices[: engine.most_devices(plan, len(devices))] if fit else devices
     mesh = engine.make_mesh(plan, devices)
     updates_per_epoch, total_updates = _schedule(config, plan, dataset.name, size)
-    game = _game(config, networks, techniques, total_updates)
+    game = _game(config, plan, networks, techniques, total_updates)
     streams = isinstance(dataset, data.Stream)
     played = engine.make(game, plan, resident, labeled, mesh, dataset.space, streams)
     chunk = config.steps_per_chunk or choose_chunk(
@@ -209,10 +210,13 @@ def _plan(
     return Plan(config.replicas, *steps, initial_images, stages, all_labeled, config.accumulate)
 
 
-def _game(config: Config, networks: Networks, techniques: dict[str, Technique], total_updates: int) -> Game:
+def _game(config: Config, plan: Plan, networks: Networks, techniques: dict[str, Technique], total_updates: int) -> Game:
+    schedule = Schedule(plan.stages, plan.discriminator_steps)
+    if config.ramp_share:
+        schedule = schedule._replace(ramp_images=round(config.ramp_share * int(schedule.images(total_updates))))
     discriminator, generator = (
         technique.wrap(
-            optimizer.make(config[player], total_updates * config[player].steps),
+            optimizer.make(config[player], total_updates * config[player].steps, schedule, config[player].steps),
             [getattr(each, f"{player}_optimizer") for each in techniques.values()],
         )
         for player in ("discriminator", "generator")
@@ -222,9 +226,10 @@ def _game(config: Config, networks: Networks, techniques: dict[str, Technique], 
         techniques,
         discriminator,
         generator,
-        optimizer.average_rate(config.average_rate, config.average_start),
+        optimizer.average_rate(config.average_rate, config.average_start, config.average_half_life, schedule),
         config.accumulate,
         technique.GENERATED_LABELS[config.generated_labels](networks.classes),
+        schedule,
     )
 
 

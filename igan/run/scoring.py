@@ -12,12 +12,13 @@ from igan import data
 from igan.config import Config
 from igan.errors import UserError, did_you_mean
 from igan.game.inference import NO_OPTIONS
-from igan.metrics import compute, image_classifier, images, inception, mixture, stacked_digits, weights
+from igan.layers.truncation import PSI
+from igan.metrics import compute, image_classifier, images, inception, mixture, path_length, stacked_digits, weights
 from igan.metrics.classifier_score import classifier_score
 from igan.metrics.extract import FeatureNetwork
 from igan.metrics.images import Images
 from igan.metrics.score import Score
-from igan.run.drawing import make_draw
+from igan.run.drawing import make_draw, make_paths
 from igan.run.experiment import Experiment
 from igan.types import GameState
 
@@ -25,7 +26,8 @@ CLASSIFIER_SCORE = "classifier_score"
 PAIRS = {"precision_recall": ("precision", "recall"), "density_coverage": ("density", "coverage")}  # Two in one.
 # Of the features of a classifier that is trained on the data's own labels, instead of Inception features.
 BY_JUDGE = tuple(f"{name}_{image_classifier.LEVEL}" for name in compute.SCORES if name != "inception_score")
-KNOWN = (CLASSIFIER_SCORE, *BY_JUDGE, *compute.SCORES, *mixture.SCORES)
+PATHS, PATHS_BY_JUDGE = path_length.NAME, f"{path_length.NAME}_{image_classifier.LEVEL}"
+KNOWN = (CLASSIFIER_SCORE, *BY_JUDGE, *compute.SCORES, *mixture.SCORES, PATHS, PATHS_BY_JUDGE)
 
 # By name: {"value": [R], "std": [R] or None, "protocol": str}, as it is written down.
 Scores = dict[str, dict[str, Any]]
@@ -48,6 +50,7 @@ class Asked(NamedTuple):
     by_judge: list[str]  # Those of the classifier, which is trained when they are computed.
     judge_settings: compute.Settings
     by_modes: list[str]  # Those of a mixture of points, or of stacked digits.
+    paths: bool  # Whether the length of paths in Inception features is one of them.
 
 
 def check(config: Config, built: Experiment) -> Asked:
@@ -67,24 +70,25 @@ def check(config: Config, built: Experiment) -> Asked:
             raise UserError(f"unknown score '{name}' in evaluation.scores.{did_you_mean(name, KNOWN)}")
     by_features = [name for name in names if name in compute.SCORES]
     by_modes = [name for name in names if name in mixture.SCORES]
-    by_judge = [name for name in names if name not in (*compute.SCORES, *mixture.SCORES)]
-    network, settings = None, compute.Settings()
-    _check_kinds([*by_features, *by_judge], by_modes, built)
-    if by_features:
+    by_judge = [name for name in names if name not in (*compute.SCORES, *mixture.SCORES, PATHS)]
+    network, settings, paths = None, compute.Settings(), PATHS in names
+    _check_kinds([*by_features, *by_judge, *[PATHS] * paths], by_modes, built)
+    if by_features or paths:
         network = inception.network(weights.load(asked.inception_weights or None))._replace(devices=built.devices)
         settings = compute.complete(by_features, asked.images, reference_count(config, built), network, settings)
     computed = [compute.full_name(each, settings.level) for name in by_features for each in PAIRS.get(name, (name,))]
     computed += [
         compute.full_name(each, image_classifier.LEVEL) for name in _bare(by_judge) for each in PAIRS.get(name, (name,))
     ]
-    computed += [CLASSIFIER_SCORE] * (CLASSIFIER_SCORE in by_judge) + by_modes
+    computed += [name for name in (CLASSIFIER_SCORE, PATHS_BY_JUDGE) if name in by_judge] + by_modes
+    computed += [compute.full_name(PATHS, compute.level_of(network, settings))] if network and paths else []
     if computed:
         best_by(config, computed)
     if by_judge and not isinstance(built.dataset, data.Dataset):
         raise UserError(
             f"the classifier is trained on data in memory: leave {by_judge[0]} out, or --config.data.stream=False"
         )
-    return Asked(by_features, network, settings, by_judge, _judge_settings(config, built, by_judge), by_modes)
+    return Asked(by_features, network, settings, by_judge, _judge_settings(config, built, by_judge), by_modes, paths)
 
 
 def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> Scorer:
@@ -101,10 +105,11 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
     >>> score(state, lambda: False)["fid"]  # doctest: +SKIP
     {'value': [41.2], 'std': None, 'protocol': '50,000 against 50,000 images, ...'}
     """
-    by_features, network, settings, by_judge, judge_settings, by_modes = check(config, built)
+    by_features, network, settings, by_judge, judge_settings, by_modes, paths = check(config, built)
     judge = _judge(built) if by_judge else None
     count_modes = _mode_counter(built, by_modes) if by_modes else None
     draw, count = make_draw(built, options), config.evaluation.images
+    named = ({PSI: 1.0} if PSI in built.game.networks.options else {}) | dict(options)  # 1 is no truncation.
     stopping: Callable[[], bool] = lambda: False  # noqa: E731 (each scoring has its own)
 
     def check_stop() -> None:
@@ -115,6 +120,12 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
     if by_features or by_judge:
         reference = _stoppable(reference_images(config, built, check_stop), check_stop)
 
+    way, draw_paths = make_paths(built, options)
+
+    def length(state: GameState, replica: int, network: FeatureNetwork, level: str) -> Score:
+        pairs = _stoppable(draw_paths(state, replica, count), check_stop)
+        return path_length.path_length(pairs, network, level, way)
+
     def score(state: GameState, is_stopping: Callable[[], bool]) -> Scores:
         nonlocal stopping
         stopping = is_stopping
@@ -122,7 +133,7 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
         for replica in range(built.plan.replicas):
             generated = _stoppable(draw(state, replica, count), check_stop)
             found: dict[str, Score] = {}
-            if network:
+            if network and by_features:
                 found |= compute.compute(by_features, generated, reference, network, settings)
             if judge and CLASSIFIER_SCORE in by_judge:
                 found[CLASSIFIER_SCORE] = classifier_score(generated, judge)
@@ -130,8 +141,13 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
                 found |= compute.compute(distances, generated, reference, judge, judge_settings)
             if count_modes:
                 found |= count_modes(generated)
+            if network and paths:
+                level = compute.level_of(network, settings)
+                found[compute.full_name(PATHS, level)] = length(state, replica, network, level)
+            if judge and PATHS_BY_JUDGE in by_judge:
+                found[PATHS_BY_JUDGE] = length(state, replica, judge, image_classifier.LEVEL)
             results.append(found)
-        return {name: _together([found[name] for found in results], options) for name in results[0]}
+        return {name: _together([found[name] for found in results], named) for name in results[0]}
 
     return score
 

@@ -5,6 +5,9 @@ players. p follows how far the discriminator overfits: r = E[sign D(T(x))] of re
 tell and 1 where it knows them all. Every few steps p moves by a fixed amount per image, up where r is above its target
 and down where it is below. As long as p stays below about 0.8 the generator does not learn the augmentations.
 
+With a final probability p asks nobody: it goes there along the run's ramp (`igan.game.schedule`), as in R3GAN (Huang et
+al. 2024), where signs of logits say nothing. A step has the p that the discriminator's step before has left.
+
 What differs from the paper: images are resampled bilinearly where they are, without the wavelet filter that the paper
 puts around it, so that strong shrinking aliases; nothing is padded, the mirror image goes on for ever; band filters and
 noise are left out. The transformations are computed for every image, also while p is 0, when they change nothing, not
@@ -21,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from igan.errors import UserError, require_number
+from igan.game import schedule
 from igan.game.technique import Technique
 from igan.layers.warp import chained, color_matrix, quarter_turn, recolor, scaling, shifting, turning, warp
 from igan.randomness import stream
@@ -49,6 +53,8 @@ def make(
     ramp_images: float = 500_000.0,
     initial: float = 0.0,
     policy: tuple[str, ...] = ("pixel_blitting", "geometry", "color"),
+    color_share: float = 1.0,
+    final_probability: float = 0.0,
 ) -> Technique:
     """Returns adaptive augmentation of what the discriminator is shown.
 
@@ -60,12 +66,17 @@ def make(
       initial: p at the beginning, 0 to 1.
       policy: which groups of transformations, in their order: "pixel_blitting" (flip, quarter turns, whole pixels),
         "geometry" (scale, turn, stretch, shift), "color" (brightness, contrast, luma flip, hue, saturation), "cutout".
+      color_share: of p, that of the transformations of "color"; 0.5 in R3GAN.
+      final_probability: p at the end of the ramp, `config.ramp_share`, on its way from `initial`; 0: p adapts.
 
     Raises UserError naming the setting that is off.
     """
+    is_probability: Callable[[float], bool] = lambda value: 0 <= value <= 1  # noqa: E731
     for name, value, usual, expected, holds in (
         ("target", target, 0.6, "a number from -1 to 1", lambda value: -1 <= value <= 1),
-        ("initial", initial, 0.0, "a probability, 0 to 1", lambda value: 0 <= value <= 1),
+        ("initial", initial, 0.0, "a probability, 0 to 1", is_probability),
+        ("color_share", color_share, 0.5, "a share, 0 to 1", is_probability),
+        ("final_probability", final_probability, 0.55, "a probability, 0 to 1", is_probability),
         ("ramp_images", ramp_images, 500_000, "a finite number of images, at least 1", lambda value: 1 <= value < 1e30),
         (
             "interval",
@@ -89,6 +100,8 @@ def make(
 
     def update(memory: Memory, view: View) -> Memory:
         """After each part of a step that is looked at in parts: p is moved in the first one of a step that is due."""
+        if final_probability:
+            return memory._replace(probability=jnp.float32(schedule.moved(initial, final_probability, view.ramp)))
         memory = memory._replace(
             signs=memory.signs + jnp.sum(jnp.sign(view.real.logits)),
             logits=memory.logits + view.real.logits.size,
@@ -103,7 +116,7 @@ def make(
 
     def conflict(techniques: Mapping[str, Technique]) -> str | None:
         for name, each in techniques.items():
-            if name in SIGNLESS and each.discriminator_loss is not None:
+            if name in SIGNLESS and each.discriminator_loss is not None and not final_probability:
                 return (
                     f"the sign of a logit says nothing with {name}, whose zero is not where the discriminator is"
                     " undecided: use another objective, say non_saturating, or diff_augment"
@@ -114,7 +127,7 @@ def make(
         init=init,
         update=update,
         report=report,
-        discriminator_input=lambda memory, key, images: augment(key, images, memory.probability, policy),
+        discriminator_input=lambda memory, key, images: augment(key, images, memory.probability, policy, color_share),
         input_range=IMAGE_RANGE,
         needs=frozenset({"images"}),
         conflict=conflict,
@@ -150,6 +163,7 @@ def augment(
     images: Array,
     probability: Array | float,
     policy: Sequence[str] = ("pixel_blitting", "geometry", "color"),
+    color_share: float = 1.0,
 ) -> Array:
     """Returns the images after the transformations of a policy, each of them with this probability; differentiable.
 
@@ -158,6 +172,7 @@ def augment(
       images: float [n, height, width, channels] in [-1, 1], of 1 or 3 channels; nothing is clipped.
       probability: p, [] or a number.
       policy: names of `GROUPS`, in their order. Neighbours among "pixel_blitting" and "geometry" are resampled at once.
+      color_share: of p, that of the transformations of "color".
 
     Example: with p = 0 nothing changes.
 
@@ -173,7 +188,8 @@ def augment(
             continue
         if inverse is not None:
             images, inverse = warp(images, inverse), None
-        images = LOOKS[name](draws, images)
+        own = draws._replace(probability=draws.probability * color_share) if name == "color" else draws
+        images = LOOKS[name](own, images)
     return images if inverse is None else warp(images, inverse)
 
 

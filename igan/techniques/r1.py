@@ -3,7 +3,7 @@
 (gamma / 2) E |dD(x)/dx|^2 over real images x, of the logit D(x). The released code leaves out the half, so that its
 `reg_param` of 10 is a gamma of 20 here.
 
-gamma can fall or rise along half a cosine, as R3GAN's does over its whole training (Huang et al. 2024).
+gamma can fall or rise along the ramp of the run (`igan.game.schedule`), as R3GAN's does (Huang et al. 2024).
 
 Every k-th step of the discriminator only, it is multiplied by k (the lazy regularisation of Karras et al. 2020,
 appendix B, within the ordinary step): the same on average, at nearly a k-th of the cost.
@@ -16,42 +16,35 @@ import jax
 import jax.numpy as jnp
 
 from igan.errors import UserError
+from igan.game.schedule import moved
 from igan.game.technique import State, Technique
 from igan.techniques.gradient_penalty import Critic, comparisons, critic_of, held, require_amount, slopes, squared_norms
 from igan.types import Array, Metrics, Seen, View
 
 
-def make(gamma: float = 10.0, interval: int = 1, final_gamma: float = 0.0, ramp: int = 0) -> Technique:
+def make(gamma: float = 10.0, interval: int = 1, final_gamma: float = 0.0) -> Technique:
     """Returns the penalty of the discriminator's slopes at real images.
 
     Args:
       gamma: twice the strength, at least 0.
       interval: k, for every k-th step of the discriminator; 16 in StyleGAN2.
-      final_gamma: gamma after `ramp` updates, at least 0.
-      ramp: updates in which gamma goes from its own to `final_gamma`; 0: it stays as it is.
+      final_gamma: where gamma is at the end of the run's ramp, `config.ramp_share`; 0: it stays as it is.
 
     Raises UserError naming the hyper-parameter that is off.
     """
-    return zero_centred("r1", (gamma, final_gamma), ramp, interval, lambda view: view.real)
+    return zero_centred("r1", (gamma, final_gamma), interval, lambda view: view.real)
 
 
-def zero_centred(
-    name: str, gammas: tuple[float, float], ramp: int, interval: int, at: Callable[[View], Seen]
-) -> Technique:
+def zero_centred(name: str, gammas: tuple[float, float], interval: int, at: Callable[[View], Seen]) -> Technique:
     """Returns the penalty of the discriminator's slopes at these images, which are held constant."""
     for field, value in zip(("gamma", "final_gamma"), gammas, strict=True):
         require_amount(name, field, value, "10.0 is the paper's")
     require_interval(name, interval)
-    if not isinstance(ramp, numbers.Integral) or not 0 <= ramp < 2**31:
-        raise UserError(
-            f"techniques.{name}.ramp is {ramp}, expected a whole number of updates, 0 to 2^31 - 1: set"
-            f" --config.techniques.{name}.ramp=0 for a gamma that stays as it is"
-        )
 
     def discriminator_loss(state: State, view: View) -> tuple[Array, Metrics]:
         seen = at(view)
         critic, images = critic_of(view, seen.labels), held(view, seen.images)
-        gamma = half_cosine(view.turn.step, *gammas, ramp) if ramp else gammas[0]
+        gamma = moved(*gammas, view.ramp)
         return lazily(interval, view, lambda: slope_penalty(critic, images, gamma)), {}
 
     return Technique(
@@ -83,16 +76,6 @@ def slope_penalty(critic: Critic, points: Array, gamma: Array | float = 10.0) ->
     Array([2.7, 3.6], dtype=float32)
     """
     return gamma / 2 * jnp.mean(squared_norms(slopes(critic, points)))
-
-
-def half_cosine(step: Array, first: float, last: float, steps: int) -> Array:
-    """Returns a number that goes from `first` to `last` in so many steps, slowly at both ends, and stays there.
-
-    >>> print([f"{half_cosine(jnp.int32(step), 1.0, 0.0, 100):.2f}" for step in (0, 25, 50, 100, 200)])
-    ['1.00', '0.85', '0.50', '0.00', '0.00']
-    """
-    share = jnp.minimum(step / steps, 1.0)
-    return last + (first - last) * (1 + jnp.cos(jnp.pi * share)) / 2
 
 
 def lazily(interval: int, view: View, penalty: Callable[[], Array]) -> Array:

@@ -8,15 +8,14 @@ from igan.game.technique import Technique
 from igan.techniques.r1 import zero_centred
 
 
-def make(gamma: float = 10.0, interval: int = 1, final_gamma: float = 0.0, ramp: int = 0) -> Technique:
+def make(gamma: float = 10.0, interval: int = 1, final_gamma: float = 0.0) -> Technique:
     """Returns the penalty of the discriminator's slopes at generated images.
 
     Args:
       gamma: twice the strength, at least 0.
       interval: k, for every k-th step of the discriminator, at k times the strength; see `igan.techniques.r1`.
-      final_gamma: gamma after `ramp` updates, at least 0.
-      ramp: updates in which gamma goes from its own to `final_gamma`; 0: it stays as it is.
+      final_gamma: where gamma is at the end of the run's ramp; 0: it stays as it is.
 
     Raises UserError naming the hyper-parameter that is off.
     """
-    return zero_centred("r2", (gamma, final_gamma), ramp, interval, lambda view: view.fake)
+    return zero_centred("r2", (gamma, final_gamma), interval, lambda view: view.fake)

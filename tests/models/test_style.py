@@ -19,6 +19,7 @@ from igan.layers.activation import leaky_relu
 from igan.layers.norms import no_norm
 from igan.layers.resampling import upsample
 from igan.layers.style import Epilogue, blur, instance_norm
+from igan.layers.truncation import drawn_to_mean
 from igan.types import Batch, Batches, Examples
 from tests.contexts import at
 from tests.models.growing import (
@@ -175,6 +176,14 @@ def mapped(params, z):
     return w
 
 
+def test_truncation_by_level_by_hand():
+    """The first two of three layers: mean + psi (w - mean)."""
+    w, mean = jnp.asarray([[3.0, -1.0]]), jnp.asarray([1.0, 1.0])
+    found = drawn_to_mean(w, mean, 3, psi=0.25, psi_layers=2)
+    np.testing.assert_array_equal(found, [[[1.5, 0.5], [1.5, 0.5], [3.0, -1.0]]])
+    np.testing.assert_array_equal(drawn_to_mean(w, mean, 2, psi=0.0), [[[1.0, 1.0]] * 2])
+
+
 def test_truncation_draws_styles_to_their_mean():
     networks, params, variables, latents = small()
     variables = {"averages": {"w": jnp.asarray([0.3, -0.2, 0.1, 0.5])}}
@@ -199,6 +208,20 @@ def test_layers_before_the_crossover_have_the_styles_of_the_first_latents():
     np.testing.assert_allclose(images(swapped, crossover=0, noise=0), images(latents[::-1], noise=0), atol=1e-5)
     mixed = images(swapped, crossover=4)
     assert np.abs(mixed - images(latents)).max() > 0.1
+
+
+def test_images_on_the_way_have_the_styles_between():
+    networks, params, variables, latents = small()
+    images = functools.partial(sample, networks, params, variables)
+    both = jnp.concatenate([latents, latents[::-1]])
+    np.testing.assert_allclose(images(both, between=jnp.zeros(4)), images(latents), atol=1e-5)
+    np.testing.assert_allclose(images(both, between=jnp.ones(4), noise=0), images(latents[::-1], noise=0), atol=1e-4)
+    # A quarter of the way from the first to the last is three quarters of the way back.
+    there = images(both, between=jnp.asarray([0.25, 0.6, 0.4, 0.75]), noise=0)
+    np.testing.assert_allclose(there, there[::-1], atol=1e-4)
+    assert np.abs(there[0] - there[1]).max() > 0.1
+    still = images(both, between=jnp.full(4, 0.5), psi=0, noise=0)
+    np.testing.assert_allclose(still, np.broadcast_to(still[:1], still.shape), atol=1e-5)
 
 
 def test_noise_in_sampling_is_of_each_image_whatever_batch_it_is_in():

@@ -75,6 +75,10 @@ def test_an_image_of_a_class_is_the_same_alone_and_among_others(run, tmp_path):
         ("--truncation=0", "--truncation=0: expected a number above 0"),
         ("--truncation=nan", "--truncation=nan: expected a number above 0"),
         ("--standing_passes=0", "--standing_passes=0: expected a whole number"),
+        ("--psi=0.7", "have normal latents, which --truncation=0.5 draws again, and no --psi, which is of styles"),
+        ("--psi=-1", "--psi=-1: expected a number from 0 to 10"),
+        ("--psi=half", "--psi=half: expected a number from 0 to 10"),
+        ("--psi_layers=8", "--psi_layers=8: expected a number of layers from 1 to 100, beside --psi=0.7"),
     ],
 )
 def test_what_cannot_be_sampled_is_refused_in_a_line(run, capsys, argument, message):

@@ -3,12 +3,13 @@
 import functools
 import json
 import os
+import random
 import signal
-import subprocess
-import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,13 +17,13 @@ import pytest
 from PIL import Image
 
 from experiments import growing
-from igan import film
+from igan import film, sample, styles
 from igan.errors import UserError
 from igan.game.programs import Programs
 from igan.reporting.runs import read_run
 from igan.run import experiment, train
 from igan.run.checkpoint import Checkpoints
-from tests.command import REPOSITORY
+from tests.command import PATIENCE, REPOSITORY, run_main
 from tests.outcome import assert_same_arrays, lines_without_seconds, newest
 
 UPDATES = 10  # Four of 4 pixels, three in which 8 pixels fade in, and three of 8 pixels.
@@ -188,6 +189,19 @@ def test_a_run_tells_of_its_stages(run_of_it, capsys, tmp_path):
         assert moving.size == (17, 17 + 24)
 
 
+def test_what_is_asked_of_styles_is_refused_in_one_line_where_there_are_none(run_of_it, capsys):
+    workdir = f"--workdir={run_of_it[0]}"
+    for command, argument, expected in (
+        (styles, "--psi=0.7", "a run of the networks 'progressive', which have no styles"),
+        (styles, "--psi=11", "--psi=11: expected a number from 0 to 10"),
+        (sample, "--psi=0.7", "these networks have no --psi: of what can be asked for in sampling they have none"),
+        (sample, "--truncation=0.5", "these networks have no --truncation: of what can be asked"),
+    ):
+        assert command.main([workdir, argument]) == 2
+        error = capsys.readouterr().err.strip().splitlines()
+        assert error[-1].startswith("error: ") and expected in error[-1]
+
+
 def test_a_program_is_compiled_once_however_many_ask_for_it():
     began, go, count = threading.Event(), threading.Event(), []
 
@@ -216,25 +230,82 @@ def test_a_program_that_could_not_be_compiled_says_so_where_it_is_needed():
             programs(1)
 
 
-@pytest.mark.skipif(not os.environ.get("IGAN_LONG_TESTS"), reason="IGAN_LONG_TESTS=1: three processes a kill")
-@pytest.mark.parametrize("at", [3, 4, 6, 7, 9])
-def test_a_run_that_is_killed_goes_on_bit_for_bit(at, pictures, tmp_path):
-    """At the end of a stage, in the first update of the next one, and within a fade."""
-    config = small(pictures)
-    flags = [f"--config.{name}={value}" for name, value in flat(config).items()]
-    command = [sys.executable, "-m", "igan.main", "--config=experiments/growing.py:pggan", *flags]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([*command, f"--workdir={whole}"], cwd=REPOSITORY, check=True, capture_output=True)
-    process = subprocess.Popen([*command, f"--workdir={killed}"], cwd=REPOSITORY, stdout=subprocess.DEVNULL)
-    log = killed / "metrics.jsonl"
-    while not log.exists() or f'"step": {at}' not in log.read_text():
-        assert process.poll() is None
+class Killed(NamedTuple):
+    """Runs of one config in processes of their own."""
+
+    start: Callable[[Path], Any]  # (folder) -> a process that begins the run there, or goes on with it.
+    whole: Path  # Where one ran that nothing disturbed.
+
+
+@pytest.fixture(scope="module")
+def runs(processes, pictures, tmp_path_factory):
+    """(images of a stage, of a fade, epochs) -> how to start such a run, and one that was not disturbed."""
+
+    @functools.cache
+    def runs(train_images: int, fade_images: int, epochs: int) -> Killed:
+        config = small(pictures)
+        config.epochs = epochs
+        config.networks.update(train_images=train_images, fade_images=fade_images)
+        arguments = [f"--config={REPOSITORY / 'experiments' / 'growing.py'}:pggan"]
+        arguments += [f"--config.{name}={value}" for name, value in flat(config).items()]
+        arguments += [f"--compilation_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}"]
+
+        def start(folder: Path) -> Any:
+            folder.mkdir(exist_ok=True)
+            process = processes.Process(target=run_main, args=([*arguments, f"--workdir={folder / 'run'}"], folder, {}))
+            process.start()
+            return process
+
+        whole = tmp_path_factory.mktemp("whole")
+        finish(start(whole), whole)
+        return Killed(start, whole)
+
+    return runs
+
+
+def finish(process: Any, folder: Path) -> None:
+    process.join(PATIENCE)
+    assert process.exitcode == 0, (folder / ".error").read_text()
+
+
+def kill(process: Any, folder: Path, step: int, seconds: float = 0.0) -> None:
+    """Kills a run so long after it has written this update down."""
+    log, until = folder / "run" / "metrics.jsonl", time.monotonic() + PATIENCE
+    while not log.exists() or f'"step": {step},' not in log.read_text():
+        assert process.is_alive() and time.monotonic() < until, (folder / ".error").read_text()
         time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    subprocess.run([*command, f"--workdir={killed}"], cwd=REPOSITORY, check=True, capture_output=True)
-    assert lines_without_seconds(whole) == lines_without_seconds(killed)
-    assert_same_arrays(newest(whole)[1], newest(killed)[1])
+    time.sleep(seconds)
+    process.kill()
+    process.join(PATIENCE)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def assert_the_same_end(one: Path, other: Path) -> None:
+    assert lines_without_seconds(one / "run") == lines_without_seconds(other / "run")
+    (step, ones), (twin, others) = (newest(folder / "run") for folder in (one, other))
+    assert step == twin
+    assert_same_arrays(ones, others)
+
+
+def test_a_run_that_is_killed_within_a_fade_goes_on_bit_for_bit(runs, tmp_path):
+    killed = runs(16, 24, 2)
+    kill(killed.start(tmp_path), tmp_path, step=5)
+    finish(killed.start(tmp_path), tmp_path)
+    assert_the_same_end(killed.whole, tmp_path)
+
+
+@pytest.mark.skipif(not os.environ.get("IGAN_LONG_TESTS"), reason="IGAN_LONG_TESTS=1: a process a kill")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_run_that_is_killed_at_random_moments_of_every_stage_goes_on_bit_for_bit(seed, runs, tmp_path):
+    """Sixteen updates of 4 pixels, twelve in which 8 pixels fade in, and twelve of 8 pixels."""
+    killed, draw = runs(64, 96, 8), random.Random(seed)
+    # The first and the last update of the fade, two within it, two in each of the others.
+    steps = [*draw.sample(range(1, 15), 2), 16, *draw.sample(range(18, 27), 2), 28, *draw.sample(range(30, 39), 2)]
+    for step in sorted(steps):
+        kill(killed.start(tmp_path), tmp_path, step, draw.uniform(0, 0.05))
+    finish(killed.start(tmp_path), tmp_path)
+    assert_the_same_end(killed.whole, tmp_path)
+    assert newest(tmp_path / "run")[0] == 40
 
 
 def flat(config) -> dict[str, object]:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from igan.errors import UserError
+from igan.layers.interpolation import slerp
 from igan.metrics import compute
 from igan.metrics.classifier_score import classifier_score, from_function
 from igan.metrics.extract import FeatureNetwork
@@ -51,8 +52,8 @@ def game(config):
     return built, built.engine.initialize(7)
 
 
-def by_hand(built, state, replica: int, count: int) -> np.ndarray:
-    """Image i from the latent of key i, one at a time, with statistics frozen over the initial latents."""
+def averaged(built, state, replica: int):
+    """The key of a replica, and its averaged generator with statistics frozen over the initial latents."""
     networks, player = built.game.networks, state.generator
     params, variables, key = jax.tree.map(
         lambda leaf: leaf[replica], (player.average, player.variables, jax.random.key_data(state.key))
@@ -60,10 +61,15 @@ def by_hand(built, state, replica: int, count: int) -> np.ndarray:
     key = jax.random.wrap_key_data(key)
     reference = networks.sample_latents(stream(key, "reference"), built.plan.initial_images)
     _, frozen = networks.generator.apply(params, variables, at(stream(key, "noise")), reference)
+    return key, lambda latents: networks.generator.apply(params, frozen, at(key, train=False), latents)[0]
+
+
+def by_hand(built, state, replica: int, count: int) -> np.ndarray:
+    """Image i from the latent of key i, one at a time."""
+    key, generate = averaged(built, state, replica)
     found = []
     for number in range(count):
-        latent = networks.sample_latents(jax.random.fold_in(stream(key, "scores"), number), 1)
-        image, _ = networks.generator.apply(params, frozen, at(key, train=False), latent)
+        image = generate(built.game.networks.sample_latents(jax.random.fold_in(stream(key, "scores"), number), 1))
         found.append(np.rint(np.clip(np.asarray(image[0], np.float64), 0, 1) * 255).astype(np.uint8))
     return np.stack(found)
 
@@ -109,6 +115,32 @@ def test_distances_in_the_features_of_the_classifier_are_named_so(config, game, 
     toy = scoring.make(config, built)(state, lambda: False)["fid_768"]
     assert found["fid_classifier"]["value"] == pytest.approx(toy["value"], rel=1e-6)  # Of the same toy features.
     assert "judge, features of its last hidden layer" in found["fid_classifier"]["protocol"]
+
+
+def test_the_length_of_paths_is_that_of_neighbours_on_them(config, game):
+    """Path i is of key i; in features that are named, and are not LPIPS."""
+    built, state = game
+    config.evaluation.scores, config.evaluation.images = ("path_length",), 12
+    found = scoring.make(config, built)(state, lambda: False)
+    key, generate = averaged(built, state, replica=1)
+    lengths = []
+    for number in range(12):
+        of_path = jax.random.fold_in(stream(key, "paths"), number)
+        one, other = built.game.networks.sample_latents(of_path, 2)
+        share = jax.random.uniform(stream(of_path, "share"))
+        there, beside = (
+            np.float64(generate(slerp(one[None], other[None], share[None] + offset))).reshape(-1)[
+                np.arange(1000, 1005) // 3
+            ]
+            for offset in (0, 1e-4)
+        )
+        lengths.append(np.sum((255 * (there - beside)) ** 2) / 1e-8)
+    assert list(found) == ["path_length_768"]
+    assert found["path_length_768"]["value"][1] == pytest.approx(np.mean(lengths), rel=0.1)  # Of what float32 leaves.
+    protocol = (
+        "12 whole paths, slerp in z, epsilon 0.0001, percentiles 1 to 99; square distances (not LPIPS) of toy trunk"
+    )
+    assert found["path_length_768"]["protocol"] == f"{protocol}, features 768"
 
 
 def test_two_devices_give_the_scores_of_one(config, game):
@@ -223,13 +255,17 @@ def test_images_that_are_not_finite_are_refused(config, game):
 def test_a_sampling_option_is_part_of_the_protocol_and_not_of_the_run(config, game):
     built, state = game
     config.evaluation.scores = ("classifier_score",)
-    with pytest.raises(UserError, match="no sampling option 'truncation': they have no options"):
+    with pytest.raises(UserError, match=r"these networks have no --truncation: .* they have none"):
         scoring.make(config, built, {"truncation": 0.5})
-    networks = built.game.networks._replace(options=frozenset({"truncation"}))
-    offered = built._replace(game=built.game._replace(networks=networks))
-    plain, truncated = (
-        scoring.make(config, offered, options)(state, lambda: False)["classifier_score"]["protocol"]
-        for options in ({}, {"truncation": 0.5})
-    )
-    assert truncated == f"{plain}; truncation=0.5"
+
+    def protocol(of: str, **options: float) -> str:
+        networks = built.game.networks._replace(options=frozenset({of}))
+        offered = built._replace(game=built.game._replace(networks=networks))
+        return scoring.make(config, offered, options)(state, lambda: False)["classifier_score"]["protocol"]
+
+    plain = protocol("truncation")
+    assert protocol("truncation", truncation=0.5) == f"{plain}; truncation=0.5"
+    # A psi of 1 is none, and every score of networks that have styles says so.
+    assert protocol("psi") == protocol("psi", psi=1.0) == f"{plain}; psi=1"
+    assert protocol("psi", psi=0.7) == f"{plain}; psi=0.7"
     assert "truncation" not in config.to_json()

@@ -125,6 +125,17 @@ def test_each_group_changes_most_images_at_p_one_and_each_in_its_own_way(name):
     assert np.any(half != shown)
 
 
+def test_colours_may_change_more_seldom_than_the_rest():
+    """At p = 0.2, a half of it for colours, 0.41 of the images have one or more of five changed, and 0.2 a hole."""
+    images = jax.random.uniform(jax.random.key(1), (200, 4, 4, 3), minval=-1, maxval=1)
+
+    def changed(name: str) -> float:
+        shown = augment(jax.random.key(2), images, 0.2, (name,), color_share=0.5)
+        return float(jnp.mean(jnp.any(shown != images, axis=(1, 2, 3))))
+
+    assert abs(changed("color") - (1 - 0.9**5)) < 0.1 and abs(changed("cutout") - 0.2) < 0.1
+
+
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_each_transformation_is_applied_with_p_on_its_own(probability):
     draws = Draws(jax.random.key(2), MANY, jnp.float32(probability))
@@ -209,6 +220,8 @@ def test_with_p_at_zero_a_game_is_the_game_without_it():
         ({"interval": 0}, r"interval is 0, expected a whole number of steps, 1 to 10,000"),
         ({"interval": 2.0}, r"interval is 2\.0, expected a whole number"),
         ({"ramp_images": 0}, r"ramp_images is 0, expected a finite number of images, at least 1"),
+        ({"final_probability": 1.1}, r"final_probability is 1\.1, expected a probability"),
+        ({"color_share": -1}, r"color_share is -1, expected a share, 0 to 1"),
         ({"ramp_images": float("inf")}, "ramp_images is inf, expected a finite"),
         ({"policy": ("pixel_bliting",)}, "unknown operation 'pixel_bliting'. Did you mean 'pixel_blitting'"),
     ],
@@ -233,3 +246,5 @@ def test_an_objective_whose_logits_have_no_sign_is_refused(small):
     reason = tested.conflict({"wasserstein": comparing, "adaptive_augment": tested})
     assert reason is not None and "the sign of a logit says nothing with wasserstein" in reason
     assert tested.conflict({"wasserstein": Technique(), "adaptive_augment": tested}) is None  # Without its loss.
+    scheduled = adaptive_augment.make(final_probability=0.5)  # Asks no logit.
+    assert scheduled.conflict({"wasserstein": comparing, "adaptive_augment": scheduled}) is None

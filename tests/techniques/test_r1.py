@@ -70,23 +70,21 @@ def test_it_is_due_in_every_kth_step_at_k_times_the_strength(technique):
 
 
 @pytest.mark.parametrize("technique", [r1, r2])
-def test_gamma_goes_along_half_a_cosine_by_updates(technique):
-    """As R3GAN's, from 0.05 to 0.005; by the game's updates, also where only some steps are due."""
+def test_gamma_goes_along_the_ramp(technique):
+    """As R3GAN's, from 0.05 to 0.005, also where only some steps are due; without a final gamma it stays."""
     view = probes.look_at(*probes.draw())
     unit, _ = technique.make(gamma=1.0).discriminator_loss(None, view)
     for interval in (1, 2):
-        loss = technique.make(gamma=0.05, final_gamma=0.005, ramp=40, interval=interval).discriminator_loss
-        found = [loss(None, view._replace(turn=turn(number, count=0)))[0] / unit for number in (0, 10, 20, 40, 1000)]
-        expected = np.array([0.05, 0.005 + 0.045 * (1 + np.sqrt(0.5)) / 2, 0.0275, 0.005, 0.005])
-        np.testing.assert_allclose(found, interval * expected, rtol=1e-5)
+        for last, expected in ((0.005, [0.05, 0.03875, 0.005]), (0.0, [0.05, 0.05, 0.05])):
+            loss = technique.make(gamma=0.05, final_gamma=last, interval=interval).discriminator_loss
+            found = [loss(None, view._replace(ramp=ramp, turn=turn(0)))[0] / unit for ramp in (0.0, 0.25, 1.0)]
+            np.testing.assert_allclose(found, interval * np.array(expected), rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("ramp", -1), ("ramp", 1.5), ("final_gamma", -1.0), ("final_gamma", np.nan)]
-)
-def test_a_ramp_that_cannot_be_is_refused(field, value):
-    with pytest.raises(UserError, match=rf"techniques\.r2\.{field} is .*--config\.techniques\.r2\.{field}="):
-        r2.make(**{field: value})
+@pytest.mark.parametrize("value", [-1.0, np.nan])
+def test_a_final_gamma_that_cannot_be_is_refused(value):
+    with pytest.raises(UserError, match=r"techniques\.r2\.final_gamma is .*--config\.techniques\.r2\.final_gamma="):
+        r2.make(final_gamma=value)
 
 
 def linear_game(penalty: Technique) -> tuple[Game, GameState]:
