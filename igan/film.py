@@ -16,6 +16,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from igan.errors import RunError, UserError, exit_code
+from igan.version import ShowVersion
 
 LONGEST = 500  # Frames of a film; of more, as many are taken.
 MARGIN = 4  # Pixels between pictures.
@@ -155,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m igan.film", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action=ShowVersion)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the work directory of a run; several for a .png")
     parser.add_argument("--output", help="a .gif or .png file; default: film.gif in the work directory")
     parser.add_argument("--seconds", type=float, default=8.0, help="how long a film takes; default: 8")

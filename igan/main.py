@@ -11,6 +11,7 @@ An experiment is a Python file with get_config(); a variant follows a colon. Any
 
 A run can be stopped at any time (Ctrl-C saves it) and goes on with the same command and the same --workdir. --dry_run
 prints every field of the config, the networks and the plan; what the fields mean is written in igan/config.py.
+--version prints the version with the commit.
 Tables and plots over runs: python -m igan.report --help. Exit codes: 0 finished, or stopped and saved; 1 the run
 failed; 2 the command is wrong; 130 or 143 stopped by Ctrl-C or SIGTERM before the first update.
 """
@@ -38,6 +39,7 @@ from igan.game.view import context, show
 from igan.run import experiment, scoring, signals, summary, train, workdir
 from igan.run.experiment import Experiment
 from igan.types import Examples, Turn
+from igan.version import version
 
 field_flags.register()
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment and variant, e.g. experiments/mnist.py.")
@@ -63,6 +65,9 @@ def parse(arguments: Sequence[str]) -> list[str]:
     if "--help" in arguments or "-h" in arguments:
         flags.FLAGS.unparse_flags()
         print(f"{__doc__}\n{flags.FLAGS.module_help(sys.modules['__main__'])}")
+        sys.exit(0)
+    if "--version" in arguments:
+        print(f"igan {version()}")
         sys.exit(0)
     logging.set_verbosity(logging.ERROR)
     path = _experiment_path(arguments)

@@ -19,6 +19,7 @@ from igan import cache, writing
 from igan.errors import RunError, UserError, exit_code
 from igan.evaluate import add_sampling_options, restore, sampling_options
 from igan.run import drawing, signals, workdir
+from igan.version import ShowVersion
 
 PICTURE = 10_000  # Images that one picture may hold.
 MOST = 2**31 - 1  # Images: each has a number of its own in 32 bits.
@@ -106,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m igan.sample", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action=ShowVersion)
     parser.add_argument("--workdir", required=True, metavar="RUN", help="the work directory of a run")
     parser.add_argument("--count", type=int, default=100, help="images; default: 100")
     parser.add_argument("--output", help="a .png or .npz file, or a folder; default: samples.png in the work directory")

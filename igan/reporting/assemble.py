@@ -21,6 +21,7 @@ from igan.reporting.recipes import recipes
 from igan.reporting.runs import Run
 from igan.reporting.runs_table import runs_table
 from igan.reporting.tables import MADE_OF, details_table, duration, semi_supervised_table
+from igan.version import version
 
 TITLES = {
     **{name: published.title for name, published in SEMI_SUPERVISED.items()},
@@ -52,9 +53,8 @@ def assemble(runs: Sequence[Run], warnings: Sequence[str], made_at: datetime) ->
         found += [f"{section.title}: {warning}" for warning in section_warnings]
     title = f"GAN experiments: {', '.join(section.title for section in sections)}"
     finished = sum(run.finished for run in runs)
-    subtitle = f"{len(runs)} runs, {finished} finished. Reported by igan on {made_at:%Y-%m-%d %H:%M %Z}.".replace(
-        " .", "."
-    )
+    when = f"{made_at:%Y-%m-%d %H:%M %Z}".strip()
+    subtitle = f"{len(runs)} runs, {finished} finished. Reported by igan {version()} on {when}."
     return Report(title, subtitle, _facts(runs), tuple(sections), tuple(found), runs_table(runs))
 
 
