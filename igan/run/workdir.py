@@ -4,7 +4,7 @@ import copy
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,13 @@ from igan.version import version
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
-def settle(config: Config, workdir: Path) -> Config:
+def settle(config: Config, workdir: Path, may_change: Sequence[str] = ()) -> Config:
     """Returns the config with what an earlier session in this work directory has decided.
 
     A run that found its data by `data.source=auto` goes on with the source it found.
+
+    Args:
+      may_change: beginnings of fields that may differ besides those that always may.
 
     Raises UserError if the directory holds a run of another config, with the fields that differ, or is unreadable.
     """
@@ -44,7 +47,8 @@ def settle(config: Config, workdir: Path) -> Config:
         config.data.fingerprint = before["data"]["fingerprint"]
     if config.data.source == "auto":
         config.data.source = before["data"]["source"]
-    differences = changed(before, plain(config))
+    config.went_back = tuple(before["went_back"])
+    differences = [each for each in changed(before, plain(config)) if not each.startswith(tuple(may_change))]
     decays = min(config.discriminator.constant_share, config.generator.constant_share) < 1
     if decays and before.get("epochs") != config.epochs:
         differences.append(f"epochs: was {before.get('epochs')}, now {config.epochs}, which the learning rate follows")
