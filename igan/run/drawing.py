@@ -18,7 +18,7 @@ from igan.metrics.images import Images
 from igan.randomness import stream
 from igan.run import experiment
 from igan.run.experiment import Experiment
-from igan.types import Array, GameState, Key, Params, Stage, Turn, Variables
+from igan.types import Array, GameState, Key, Networks, Params, Stage, Turn, Variables
 
 POINTS_AT_ONCE = 2500
 
@@ -44,7 +44,7 @@ def reopen(config: Config, data_dir: str | None = None, with_data: bool = False)
 
 
 def make_draw(
-    built: Experiment, options: Mapping[str, float] = NO_OPTIONS, classes: Sequence[int] = ()
+    built: Experiment, options: Mapping[str, float] = NO_OPTIONS, classes: Sequence[int] = (), columns: int = 0
 ) -> Callable[[GameState, int, int], Images]:
     """Returns a function (state, replica, count) -> images of the replica's averaged generator, as they are stored.
 
@@ -53,6 +53,8 @@ def make_draw(
         config.
       classes: labels to generate, dealt in turn: image i is of the class `classes[i % len(classes)]`. Without, they are
         drawn as in training.
+      columns: of rows that go from one image to another one, `interpolate`: row r goes from image 2r to image 2r + 1 in
+        so many equal steps, all of them of one class, its first one's or `classes[r % len(classes)]`. 0: no such rows.
 
     Raises UserError for an option or a class that the networks do not have, and for classes of networks without labels.
     """
@@ -73,7 +75,7 @@ def make_draw(
     # As many as are then looked at; of points there is no reason to take few.
     block = default_batch_size(built.devices) if space.kind == "images" else POINTS_AT_ONCE * len(built.devices)
 
-    pool = jnp.asarray(built.labels)
+    pool, on_sphere = jnp.asarray(built.labels), bool(columns) and is_unbounded(networks)
 
     @functools.partial(jax.jit, static_argnums=4)
     def freeze(params: Params, variables: Variables, key: Key, step: Array, stage: Stage) -> Variables:
@@ -89,7 +91,16 @@ def make_draw(
             latents, labels = networks.sample_latents(key, 1), inference.sample_labels(game, pool, key, 1)
             return jax.tree.map(lambda leaf: leaf[0], (latents, labels))
 
-        latents, labels = jax.vmap(one)(jax.vmap(jax.random.fold_in, (None, 0))(stream(key, "scores"), numbers))
+        def numbered(numbers: Array) -> tuple[Array, Array | None]:
+            return jax.vmap(one)(jax.vmap(jax.random.fold_in, (None, 0))(stream(key, "scores"), numbers))
+
+        if columns:
+            numbers, place = jnp.divmod(numbers, columns)
+            start, labels = numbered(2 * numbers)
+            end, _ = numbered(2 * numbers + 1)
+            latents = interpolate(start, end, place / (columns - 1), on_sphere)
+        else:
+            latents, labels = numbered(numbers)
         labels = jnp.asarray(classes)[numbers % len(classes)] if classes else labels
         turn = Turn(step, step, stage)
         generated = inference.sample(networks, params, variables, turn, key, latents, labels, options)
@@ -116,3 +127,35 @@ def make_draw(
         return images.from_function("averaged generator", count, read)
 
     return generated
+
+
+def is_unbounded(networks: Networks) -> bool:
+    """Returns whether latents are normal numbers, of which a third is not in [-1, 1], instead of uniform ones."""
+    return bool(jnp.abs(networks.sample_latents(jax.random.key(0), 1000)).max() > 1)
+
+
+def interpolate(start: Array, end: Array, share: Array, on_sphere: bool) -> Array:
+    """Returns latents between others, float32 [n, latent_size].
+
+    Normal latents of many numbers are all about as long, and what lies on a straight line between two of them is too
+    short to be one: they go along the great circle, spherical interpolation (White 2016, section 2.1). Uniform ones go
+    along the straight line, which stays in their cube.
+
+    Args:
+      start, end: float32 [n, latent_size].
+      share: float32 [n], 0 at the start and 1 at the end.
+      on_sphere: whether along the great circle.
+
+    >>> interpolate(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.0]]), jnp.array([0.5]), on_sphere=True).round(3)
+    Array([[0.707, 0.707]], dtype=float32)
+    """
+    share = share[:, None]
+    straight = (1 - share) * start + share * end
+    if not on_sphere:
+        return straight
+    lengths = jnp.linalg.norm(start, axis=1) * jnp.linalg.norm(end, axis=1)
+    angle = jnp.arccos(jnp.clip(jnp.sum(start * end, axis=1) / lengths, -1, 1))[:, None]
+    sine = jnp.sin(angle)
+    # In one dimension, or by chance, they are on one line through zero: then there is no one circle.
+    curved = (jnp.sin((1 - share) * angle) * start + jnp.sin(share * angle) * end) / jnp.where(sine < 1e-3, 1, sine)
+    return jnp.where(sine < 1e-3, straight, curved)
