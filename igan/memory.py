@@ -40,6 +40,9 @@ def compare(config: Config, built: Experiment, samples: np.ndarray) -> list[Foun
     Features are those of the data's own classifier, if a score has trained it before, or else of Inception weights in
     the cache.
     """
+    if isinstance(built.dataset, data.Dataset):  # All of them; of a stream those of the scores.
+        config = config.copy_and_resolve_references()
+        config.evaluation.reference_images = 0
     real = scoring.reference_images(config, built)
     test = None
     if isinstance(built.dataset, data.Dataset) and len(built.dataset.test_images) >= len(samples):
