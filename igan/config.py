@@ -51,6 +51,7 @@ def default(networks: str = "fully_connected") -> Config:
     config.ramp_share = 0.0  # nothing moves.
     config.devices = 0  # How many devices to use; 0: all there are.
     config.steps_per_chunk = 0  # Updates a dispatch; 0: chosen so that a chunk takes a second or two.
+    config.went_back = ()  # Filled in by --from=best: to which updates, and what was changed then.
     config.deterministic = False  # On a GPU: bit for bit the same result every time, somewhat slower.
 
     config.data = ConfigDict()

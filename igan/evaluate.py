@@ -32,6 +32,7 @@ from igan.run import drawing, experiment, scoring, workdir
 from igan.run.checkpoint import Checkpoints
 from igan.run.experiment import Experiment
 from igan.types import GameState
+from igan.version import ShowVersion
 
 # What can be truncated, by its option: whether a number is fine, and which are.
 TRUNCATIONS: dict[str, tuple[Callable[[float], bool], str]] = {
@@ -218,6 +219,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m igan.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action=ShowVersion)
     parser.add_argument("--workdir", required=True, metavar="RUN", help="the work directory of a run")
     parser.add_argument("--scores", type=_names, help=f"comma-separated, of {', '.join(scoring.KNOWN)}")
     parser.add_argument("--images", type=int, help="generated images to look at; default: as the run's config says")

@@ -30,6 +30,7 @@ from matplotlib.ticker import NullFormatter
 from igan.errors import did_you_mean
 from igan.techniques.historical_averaging import historical_averaging
 from igan.types import Array
+from igan.version import ShowVersion
 
 # Of Okabe and Ito: told apart by colour-blind readers too.
 PLAIN, AVERAGED, EQUILIBRIUM = "#D55E00", "#0072B2", "#F0E442"
@@ -252,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action=ShowVersion)
     names = ", ".join(game.name for game in GAMES)
     parser.add_argument("--game", type=_game, action="append", metavar="NAME", help=f"{names}; default: all of them")
     parser.add_argument("--steps", type=_steps, default=2000, metavar="N", help="updates (default: 2000)")

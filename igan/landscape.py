@@ -27,6 +27,7 @@ from igan.game.view import context, show
 from igan.run import experiment, workdir
 from igan.run.experiment import Experiment
 from igan.types import Array, GameState, Player, Turn
+from igan.version import ShowVersion
 
 SIDE = 120  # Points along each axis at which the discriminator is asked.
 MOST_PANELS = 10
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m igan.landscape", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action=ShowVersion)
     parser.add_argument("--workdir", required=True, metavar="RUN", help="the work directory of a run on points")
     parser.add_argument("--output", help="a .png file; default: landscape.png in the work directory")
     parser.add_argument("--best", action="store_true", help="the checkpoint with the best score, not the newest")

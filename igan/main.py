@@ -9,8 +9,10 @@ An experiment is a Python file with get_config(); a variant follows a colon. Any
     python -m igan.main --config=experiments/mnist.py --config.replicas=10 --workdir=runs/mnist
     python -m igan.main --config=experiments/mnist.py --config.techniques.feature_matching.distance=absolute
 
-A run can be stopped at any time (Ctrl-C saves it) and goes on with the same command and the same --workdir. --dry_run
+A run can be stopped at any time (Ctrl-C saves it) and goes on with the same command and the same --workdir; with
+--from=best from its best checkpoint, then perhaps with another --config.generator.learning_rate, say. --dry_run
 prints every field of the config, the networks and the plan; what the fields mean is written in igan/config.py.
+--version prints the version with the commit.
 Tables and plots over runs: python -m igan.report --help. Exit codes: 0 finished, or stopped and saved; 1 the run
 failed; 2 the command is wrong; 130 or 143 stopped by Ctrl-C or SIGTERM before the first update.
 """
@@ -35,9 +37,10 @@ from igan import cache, field_flags, hosts
 from igan.config import Config, default
 from igan.errors import UserError, did_you_mean, exit_code, suggestion, tell
 from igan.game.view import context, show
-from igan.run import experiment, scoring, signals, summary, train, workdir
+from igan.run import experiment, going_back, scoring, signals, summary, train, workdir
 from igan.run.experiment import Experiment
 from igan.types import Examples, Turn
+from igan.version import version
 
 field_flags.register()
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment and variant, e.g. experiments/mnist.py.")
@@ -51,6 +54,9 @@ HOSTS = flags.DEFINE_string(
     "Where several processes make up one run: 'auto' on a TPU pod, under srun or mpirun; elsewhere ADDRESS:PORT,COUNT,"
     "NUMBER, which say where process 0 can be reached, how many there are, and which one this is.",
 )
+FROM = flags.DEFINE_string(
+    "from", "", "'best': go on from the checkpoint with the best score. What came after it is set aside."
+)
 CACHE = flags.DEFINE_string(
     "compilation_cache",
     cache.compiled_programs(),
@@ -63,6 +69,9 @@ def parse(arguments: Sequence[str]) -> list[str]:
     if "--help" in arguments or "-h" in arguments:
         flags.FLAGS.unparse_flags()
         print(f"{__doc__}\n{flags.FLAGS.module_help(sys.modules['__main__'])}")
+        sys.exit(0)
+    if "--version" in arguments:
+        print(f"igan {version()}")
         sys.exit(0)
     logging.set_verbosity(logging.ERROR)
     path = _experiment_path(arguments)
@@ -135,6 +144,12 @@ def run(config: Config) -> None:
 
     Raises UserError and RunError as `train.run` does.
     """
+    if FROM.value not in ("", going_back.BEST):
+        raise UserError(f"--from={FROM.value}: expected --from={going_back.BEST}, or nothing for the newest checkpoint")
+    if FROM.value and HOSTS.value:
+        raise UserError(f"--from={FROM.value} is for one host: go back there, and then on with --hosts={HOSTS.value}")
+    if FROM.value:
+        going_back.check(directory())
     if HOSTS.value and not WORKDIR.value:
         raise UserError("--hosts needs a --workdir, on a disk that all hosts see")
     if HOSTS.value:
@@ -143,7 +158,7 @@ def run(config: Config) -> None:
         describe(config)
     else:
         with contextlib.nullcontext() if HOSTS.value else signals.raised():
-            train.run(config, directory())
+            train.run(config, directory(), from_best=bool(FROM.value))
 
 
 def directory() -> Path:
@@ -166,7 +181,8 @@ def new_directory(name: str) -> Path:
 def describe(config: Config) -> None:
     """Prints what would run."""
     if WORKDIR.value:
-        config = workdir.settle(config, Path(WORKDIR.value).expanduser())
+        may_change = going_back.MAY_CHANGE if FROM.value else ()
+        config = workdir.settle(config, Path(WORKDIR.value).expanduser(), may_change)
     built = experiment.build(config)
     if config.evaluation.scores:
         scoring.check(config, built)

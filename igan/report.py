@@ -13,6 +13,7 @@ from igan.reporting.assemble import assemble
 from igan.reporting.lenient_json import printable
 from igan.reporting.page import Report, render_html, render_markdown, render_tables
 from igan.reporting.runs import load_runs
+from igan.version import ShowVersion
 
 MARKDOWN, PAGE, PICTURES, STUDIES = "report.md", "index.html", "pictures", "studies"
 
@@ -105,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=ShowVersion)
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="a work directory, or a folder that holds some"
     )

@@ -25,6 +25,7 @@ from igan.randomness import stream
 from igan.run import drawing, signals, workdir
 from igan.run.experiment import Experiment
 from igan.types import GameState, Turn
+from igan.version import ShowVersion
 
 MOST = 100
 
@@ -104,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m igan.styles", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action=ShowVersion)
     parser.add_argument("--workdir", required=True, metavar="RUN", help="the work directory of a run")
     parser.add_argument("--output", help="a .png file; default: styles.png in the work directory")
     parser.add_argument("--rows", type=int, default=4, help="sources of coarse styles; default: 4")

@@ -1,5 +1,7 @@
 """Films of sample pictures, pictures side by side, and level lines of discriminators."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,7 @@ from PIL import Image
 from igan import film, landscape
 from igan.config import plain
 from igan.game import technique
+from igan.reporting import frames
 from igan.run import experiment, train, workdir
 from tests.run.test_mixture import tiny
 
@@ -33,6 +36,25 @@ def test_a_film_has_a_frame_for_each_picture(runs, tmp_path):
             found.seek(frame)
             shades.append(found.convert("RGB").getpixel((5, 5))[0])
     np.testing.assert_allclose(shades, range(0, 60, 10), atol=3)
+
+
+def test_the_film_of_a_run_is_small_and_kept_as_webp(runs, tmp_path):
+    found = frames.pictures(tmp_path / "two")
+    content = frames.film(found, count=4, side=20)
+    with Image.open(io.BytesIO(content)) as made:
+        assert (made.format, getattr(made, "n_frames", 1), made.size) == ("WEBP", 4, (120, 10 + frames.CAPTION))
+        made.seek(3)
+        assert made.convert("RGB").getpixel((5, 5))[0] == pytest.approx(60, abs=8)  # The last one is there.
+    assert film.main([runs[0], f"--output={tmp_path / 'film.webp'}"]) == 0
+    train.make_film(tmp_path / "one")
+    assert (tmp_path / "one/film.webp").stat().st_size < 10_000
+
+
+def test_a_run_without_pictures_or_with_a_broken_one_has_no_film(runs, tmp_path, capsys):
+    train.make_film(tmp_path)
+    (tmp_path / "one/samples/step_00000020.png").write_bytes(b"cut off")
+    train.make_film(tmp_path / "one")
+    assert capsys.readouterr().out.count("NOTE: no film was made") == 2 and not (tmp_path / "one/film.webp").exists()
 
 
 def test_side_by_side_rows_are_runs_and_columns_updates_that_all_have(runs, tmp_path):
@@ -68,7 +90,7 @@ def test_only_pictures_of_updates_are_frames_and_a_broken_one_is_named(runs, tmp
 def test_what_makes_no_film_is_refused(runs, tmp_path, capsys):
     for arguments, said in (
         (runs, "a film is of one run, here are 2: give --output=FILE.png"),
-        ([runs[0], "--output=x.mp4"], "--output=x.mp4 is neither a .gif nor a .png file"),
+        ([runs[0], "--output=x.mp4"], "--output=x.mp4 is neither a .webp, .gif nor a .png file"),
         ([str(tmp_path)], "there are no pictures in"),
         ([*runs, "--output=x.png", "--labels=a"], "--labels=a are 1, and there are 2 runs"),
         ([runs[0], "--seconds=nan"], "--seconds=nan: expected a number from 0.1"),

@@ -111,6 +111,11 @@ BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
     "a work directory below a file": ([EXPERIMENT, *SMALL, "--workdir=/dev/null/run"], ["/dev/null/run"]),
     "a file for a work directory": ([EXPERIMENT, *SMALL, "--workdir=/dev/null"], ["/dev/null"]),
     "hosts that make no sense": ([EXPERIMENT, *SMALL, "--hosts=foo"], ["--hosts=foo", "ADDRESS:PORT,COUNT,NUMBER"]),
+    "from somewhere else": ([EXPERIMENT, *SMALL, "--from=first"], ["--from=first", "--from=best"]),
+    "from the best of nothing": (
+        [EXPERIMENT, *SMALL, "--from=best"],
+        ["there is no best checkpoint in run/best", "--config.evaluation.scores="],
+    ),
     "a work directory with too long a name": ([EXPERIMENT, *SMALL, f"--workdir={'x' * 300}"], ["too long"]),
 }
 

@@ -13,6 +13,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from igan import hosts
 from igan.errors import UserError
 from igan.game import inference, step
+from igan.game.balance import balance
 from igan.game.batches import Orders, Resident, Streamed, epoch_order, gather, make_orders, unpack
 from igan.game.programs import Programs
 from igan.game.stages import Plan
@@ -39,6 +40,8 @@ class Engine(NamedTuple):
     compile: Callable[[Stage, int], jax.stages.Compiled]  # Compiles that ahead of time.
     # (stage, updates, samples) -> the same, and `sample` for so many, while the devices compute something else.
     prepare: Callable[[Stage, int, int], None]
+    balance: Callable[[GameState, Stage], Metrics]  # How the players stand, each [R]: see `igan.game.balance`.
+    prepare_balance: Callable[[Stage], None]  # Compiles that meanwhile.
     test_errors: Callable[[GameState, Stage], inference.TestErrors]
     # (state, stage, count) -> images [R, count, ...] of the averaged generators.
     sample: Callable[[GameState, Stage, int], Array]
@@ -163,10 +166,21 @@ def make(
         turn, at_once = Turn(state.step, state.step, stage), stage.batch_sizes[0] // plan.accumulate
         return inference.test_errors(networks, state, turn, images, labels, at_once, encode)
 
+    def weigh(state: GameState, resident: Resident, labeled: Array | None, stage: Stage) -> Metrics:
+        def one_replica(state: GameState, labeled: Array | None) -> Metrics:
+            size = resident.images.shape[0]
+            orders = make_orders(state.key, state.step, 1, size, labeled, stage, plan.steps)
+            first = jax.tree.map(lambda leaf: leaf[0], orders)
+            batches = gather(resident, first, encode, plan.all_labeled)
+            return balance(game, state, jax.lax.with_sharding_constraint(batches, split), stage)
+
+        return replicated(one_replica, in_axes=(STATE_AXES, 0))(state, labeled)
+
     initialize_all = jax.jit(replicated(initialize, in_axes=(None, 0), out_axes=STATE_AXES), out_shardings=sharding)
     run_all = jax.jit(run, static_argnums=(4, 5), donate_argnums=0, out_shardings=(sharding, dealt))
     test = jax.jit(test_errors, static_argnums=2, out_shardings=everywhere)
     draw_all = jax.jit(sample, static_argnums=(2, 3), out_shardings=everywhere)
+    weigh_all = jax.jit(weigh, static_argnums=3, out_shardings=everywhere)
 
     def keys(seed: int) -> Key:
         return jax.vmap(jax.random.key)(seed + jnp.arange(plan.replicas))
@@ -197,7 +211,10 @@ def make(
     def compile_draw(stage: Stage, count: int) -> jax.stages.Compiled:
         return draw_all.lower(state_shape, resident.labels, stage, count).compile()
 
-    runs, draws = Programs(compile_run), Programs(compile_draw)
+    def compile_balance(stage: Stage) -> jax.stages.Compiled:
+        return weigh_all.lower(state_shape, resident, labeled, stage).compile()
+
+    runs, draws, balances = Programs(compile_run), Programs(compile_draw), Programs(compile_balance)
 
     def prepare(stage: Stage, updates: int, samples: int) -> None:
         runs.prepare(stage, updates)
@@ -209,6 +226,8 @@ def make(
         trace=trace,
         compile=runs,
         prepare=prepare,
+        balance=lambda state, stage: balances(stage)(state, resident, labeled),
+        prepare_balance=balances.prepare,
         test_errors=lambda state, stage: test(state, resident, stage),
         sample=lambda state, stage, count: draws(stage, count)(state, resident.labels),
         state_shape=state_shape,

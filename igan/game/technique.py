@@ -76,6 +76,8 @@ class Technique(NamedTuple):
     targets: Targets | None = None  # What the objectives aim at instead of 1,
     reads_targets: frozenset[str] = frozenset()  # and which of them ("real", "generator") the losses of this one read.
     objective: bool = False  # Whether its losses are a game of their own, of which a player can have one.
+    # Of an objective: the logit between "generated" and "real"; None where only differences of logits mean something.
+    boundary: float | None = 0.0
     needs: frozenset[str] = frozenset()  # What it cannot do without, of `NEEDS`,
     gives: frozenset[str] = frozenset()  # and what its layers make the networks give to others.
     # (all enabled techniques) -> why this one cannot work beside them, or None.

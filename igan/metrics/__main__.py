@@ -24,6 +24,7 @@ from igan.metrics.images import Images
 from igan.metrics.inception_score import PROTOCOLS
 from igan.metrics.resize import METHODS
 from igan.metrics.score import Score
+from igan.version import ShowVersion
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m igan.metrics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action=ShowVersion)
     parser.add_argument("samples", help="the images to score")
     parser.add_argument("real", nargs="?", help="the images to compare them with")
     parser.add_argument("--scores", default="", help=f"comma-separated, of {', '.join(SCORES)}")

@@ -123,7 +123,7 @@ def _distances(
     results: dict[str, Score] = {}
     if list(names) == ["fid"]:
         return {"fid": frechet_distance(_moments(generated), _reference_moments(reference, network, settings), label)}
-    real = _reference_features(reference, network, settings)
+    real = reference_features(reference, network, settings)
     if "fid" in names:
         results["fid"] = frechet_distance(_moments(generated), _moments(real), label)
     if "kid" in names:
@@ -211,7 +211,8 @@ def _reference_moments(reference: Images, network: FeatureNetwork, settings: Set
     return found
 
 
-def _reference_features(reference: Images, network: FeatureNetwork, settings: Settings) -> np.ndarray:
+def reference_features(reference: Images, network: FeatureNetwork, settings: Settings) -> np.ndarray:
+    """Returns the features `settings.level` of real images, float32 [n, d], which are kept on disk."""
     content, protocol = reference.content_hash(), f"{network.label}, {_features(settings.level)}"
     if cached := reference_cache.read("features", content, protocol):
         return cached["features"]

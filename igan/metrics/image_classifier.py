@@ -9,6 +9,7 @@ so everybody who has the same data has the same judge to within rounding; its la
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -89,10 +90,7 @@ def load(name: str, images: np.ndarray, labels: np.ndarray) -> FeatureNetwork:
     if classes < 2:
         raise UserError(f"a classifier needs two classes or more, and {name} has one")
     classifier = _classifier(images, classes)
-    digest = hashlib.sha256(f"{RECIPE} {classifier}".encode())
-    digest.update(np.ascontiguousarray(images).data)
-    digest.update(np.ascontiguousarray(labels, np.int32).data)
-    path = cache.directory() / f"classifier-{digest.hexdigest()[:16]}.safetensors"
+    path = _path(classifier, images, labels)
     try:
         arrays = safetensors.numpy.load_file(path)
         params = flax.traverse_util.unflatten_dict(arrays, sep="/")
@@ -110,6 +108,18 @@ def load(name: str, images: np.ndarray, labels: np.ndarray) -> FeatureNetwork:
         return {level: jnp.asarray(classifier.apply(variables, images, features=level == LEVEL)) for level in levels}
 
     return FeatureNetwork(label, ("logits", LEVEL), params, apply)
+
+
+def is_at_hand(images: np.ndarray, labels: np.ndarray) -> bool:
+    """Returns whether the classifier of a data set has been trained before, and `load` takes no time."""
+    return _path(_classifier(images, int(labels.max()) + 1), images, labels).exists()
+
+
+def _path(classifier: Classifier, images: np.ndarray, labels: np.ndarray) -> Path:
+    digest = hashlib.sha256(f"{RECIPE} {classifier}".encode())
+    digest.update(np.ascontiguousarray(images).data)
+    digest.update(np.ascontiguousarray(labels, np.int32).data)
+    return cache.directory() / f"classifier-{digest.hexdigest()[:16]}.safetensors"
 
 
 def _classifier(images: np.ndarray, classes: int) -> Classifier:

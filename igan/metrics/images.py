@@ -8,6 +8,7 @@ import concurrent.futures
 import functools
 import hashlib
 import re
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -23,6 +24,7 @@ from igan.errors import UserError
 DECODE_THREADS = 8
 HASH_BYTES = 2**24
 HASH_IMAGES = 256
+MOST_KEPT_BYTES = 2**31
 Item = TypeVar("Item")
 
 
@@ -116,6 +118,31 @@ def from_function(name: str, count: int, make: Callable[[int, int], np.ndarray])
         return digest.hexdigest()
 
     return Images(name, count, lambda start, stop: _to_rgb(name, make(start, stop)), content_hash)
+
+
+def read_once(source: Images) -> Images:
+    """Returns images that are made once, however often they are looked at: kept in memory, if they fit into 2 GiB.
+
+    >>> read_once(from_array("digits", np.zeros((5, 28, 28), np.uint8))).count
+    5
+    """
+    lock, done = threading.Lock(), 0
+    kept: np.ndarray | None = None
+
+    def read(start: int, stop: int) -> np.ndarray:
+        nonlocal kept, done
+        with lock:
+            if kept is None:
+                first = source.read(start, stop)
+                if start or source.count * first[0].nbytes > MOST_KEPT_BYTES:
+                    return first
+                kept, done = np.empty((source.count, *first.shape[1:]), first.dtype), stop
+                kept[:stop] = first
+            if stop > done:
+                kept[done:stop], done = source.read(done, stop), stop
+            return kept[start:stop]
+
+    return source._replace(read=read)
 
 
 def from_folder(folder: str | Path) -> Images:

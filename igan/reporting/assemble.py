@@ -1,35 +1,39 @@
 """A report out of runs: a section for every data set, with its tables, curves and samples."""
 
 import hashlib
-import io
-import re
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
-from PIL import Image
-
-from igan.errors import UserError
+from igan.reporting import charts, galleries
 from igan.reporting.ablation import ablation_table, display_name, several_protocols
+from igan.reporting.galleries import slug
 from igan.reporting.mixtures import mixture_table
 from igan.reporting.page import Gallery, Picture, Report, Section
 from igan.reporting.paper import SEMI_SUPERVISED
-from igan.reporting.plots import plot_loss, plot_score, plot_test_errors
-from igan.reporting.pooling import Group, are_keyed, keyed_titles, pool, pooling_warnings, titles
+from igan.reporting.plots import plot_balance, plot_loss, plot_score, plot_test_errors
+from igan.reporting.pooling import Group, are_keyed, keyed_titles, pool, pooling_warnings
 from igan.reporting.recipes import recipes
 from igan.reporting.runs import Run
 from igan.reporting.runs_table import runs_table
 from igan.reporting.tables import MADE_OF, details_table, duration, semi_supervised_table
+from igan.version import version
 
 TITLES = {
     **{name: published.title for name, published in SEMI_SUPERVISED.items()},
     "mnist5k": "MNIST (5,000 embedded digits)",
     "fashion_mnist": "Fashion-MNIST",
 }
-MAX_SAMPLES = 48  # Grids in a section, so that a page of many runs can still be sent by mail.
-MAX_PICTURE_BYTES = 600_000  # Larger grids are shown as JPEG of at most MAX_PICTURE_SIDE pixels.
-MAX_PICTURE_SIDE = 1_000
+BALANCE = {
+    "balance/diversity": "Diversity of samples: mean distance of two, over that of the data",
+    "balance/separation": "Share of pairs in which the discriminator prefers the real one",
+    "balance/accuracy_real": "Accuracy of the discriminator on real examples",
+    "balance/accuracy_generated": "Accuracy of the discriminator on generated examples",
+    "balance/gradient_norm_discriminator": "Norm of the discriminator's gradient",
+    "balance/gradient_norm_generator": "Norm of the generator's gradient",
+    "balance/gradient_ratio": "Norm of the generator's gradient over that of the discriminator's",
+}
 LONGEST_NAME = 120  # Characters of a picture's file; disks take 255, and some that encrypt 143.
 
 
@@ -52,10 +56,9 @@ def assemble(runs: Sequence[Run], warnings: Sequence[str], made_at: datetime) ->
         found += [f"{section.title}: {warning}" for warning in section_warnings]
     title = f"GAN experiments: {', '.join(section.title for section in sections)}"
     finished = sum(run.finished for run in runs)
-    subtitle = f"{len(runs)} runs, {finished} finished. Reported by igan on {made_at:%Y-%m-%d %H:%M %Z}.".replace(
-        " .", "."
-    )
-    return Report(title, subtitle, _facts(runs), tuple(sections), tuple(found), runs_table(runs))
+    when = f"{made_at:%Y-%m-%d %H:%M %Z}".strip()
+    subtitle = f"{len(runs)} runs, {finished} finished. Reported by igan {version()} on {when}."
+    return Report(title, subtitle, _facts(runs), tuple(sections), tuple(found), runs_table(runs), script=True)
 
 
 def _facts(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
@@ -95,19 +98,23 @@ def _section(dataset: str, runs: Sequence[Run]) -> tuple[Section, list[str]]:
         f"{name} was measured by several protocols, which cannot be compared: each has a column of its own."
         for name in several_protocols(groups)
     ]
-    samples, sample_warnings = _samples(groups)
-    galleries = [gallery for gallery in (curves, _scores(groups), _losses(groups), samples) if gallery.pictures]
-    slug = _slug(dataset)
-    galleries = [_named(gallery, slug) for gallery in galleries]
+    seen = [make(groups) for make in (galleries.samples, galleries.films, galleries.others)]
     section = Section(
-        slug,
+        slug(dataset),
         TITLES.get(dataset, dataset),
         _introduction(dataset, runs),
         tuple(filter(None, tables)),
         tuple(recipes(groups)),
-        tuple(galleries),
+        _filled((curves, _scores(groups), _balance(groups), _losses(groups)), slug(dataset)),
+        first=_filled([gallery for gallery, _ in seen], slug(dataset)),
+        groups=tuple(keyed_titles(groups)),
     )
-    return section, warnings + sample_warnings
+    return section, warnings + [warning for _, found in seen for warning in found]
+
+
+def _filled(found: Iterable[Gallery], prefix: str) -> tuple[Gallery, ...]:
+    """Returns those that have pictures, under names that are unique in the report."""
+    return tuple(_named(gallery, prefix) for gallery in found if gallery.pictures)
 
 
 def _introduction(dataset: str, runs: Sequence[Run]) -> tuple[str, ...]:
@@ -128,7 +135,8 @@ def _test_errors(dataset: str, groups: Sequence[Group]) -> tuple[Gallery, list[s
         listed = ", ".join(keyed_titles(groups))
         alt = f"Line chart of test errors against training updates, a line for each of: {listed}."
         caption = "Mean over replicas, band of one sample standard deviation."
-        pictures.append(Picture("test_error_vs_step.png", alt, caption, content))
+        chart = charts.test_errors_chart(dataset, groups)
+        pictures.append(Picture("test_error_vs_step.png", alt, caption, content, chart=chart))
     return Gallery("Test errors during training", _key(groups), tuple(pictures)), without_curve
 
 
@@ -141,8 +149,23 @@ def _scores(groups: Sequence[Group]) -> Gallery:
         content = plot_score(name, groups)
         if content is not None:
             alt = f"Line chart of {display_name(name)} against training updates, a line for each of: {listed}."
-            pictures.append(Picture(f"{_slug(name)}_vs_step.png", alt, display_name(name), content))
+            chart = charts.score_chart(name, groups)
+            pictures.append(Picture(f"{slug(name)}_vs_step.png", alt, display_name(name), content, chart=chart))
     return Gallery("Scores during training", text, tuple(pictures), "panel")
+
+
+def _balance(groups: Sequence[Group]) -> Gallery:
+    pictures = []
+    listed = ", ".join(keyed_titles(groups))
+    for name in _metric_names(groups, ("balance/",)):
+        content = plot_balance(name, groups)
+        if content is not None:
+            caption = BALANCE.get(name, name.partition("/")[2].replace("_", " "))
+            alt = f"Line chart of {caption} against training updates, a line for each of: {listed}."
+            chart = charts.balance_chart(name, groups)
+            pictures.append(Picture(f"{slug(name)}_vs_step.png", alt, caption, content, chart=chart))
+    text = f"How the players stand: mean over replicas, band of one sample standard deviation. {_key(groups)}"
+    return Gallery("Balance of the players", text, tuple(pictures), "panel")
 
 
 def _losses(groups: Sequence[Group]) -> Gallery:
@@ -153,7 +176,8 @@ def _losses(groups: Sequence[Group]) -> Gallery:
         if content is not None:
             player = "Discriminator" if name.startswith("d/") else "Generator"
             alt = f"Line chart of the metric {name} against training updates, a line for each of: {listed}."
-            pictures.append(Picture(f"{_slug(name)}_vs_step.png", alt, f"{player}: {name[2:]}", content))
+            chart = charts.loss_chart(name, groups)
+            pictures.append(Picture(f"{slug(name)}_vs_step.png", alt, f"{player}: {name[2:]}", content, chart=chart))
     text = (
         "What each player minimises and reports, averaged in at most 200 stretches of a run; band of one std over runs."
         f" {_key(groups)}"
@@ -165,49 +189,6 @@ def _key(groups: Sequence[Group]) -> str:
     return f"The letters are those of the table “{MADE_OF}”." if are_keyed(groups) else ""
 
 
-def _samples(groups: Sequence[Group]) -> tuple[Gallery, list[str]]:
-    """The newest grid of every run: first one of each group, then their second ones, up to MAX_SAMPLES."""
-    waiting = []
-    for place, (group, title) in enumerate(zip(groups, titles(groups), strict=True)):
-        runs = sorted((*group.runs, *group.left_out), key=lambda run: run.seed or 0)
-        waiting += [
-            ((turn, place), run, run.samples, title) for turn, run in enumerate(runs) if run.samples is not None
-        ]
-    chosen = sorted(sorted(waiting, key=lambda item: item[0])[:MAX_SAMPLES], key=lambda item: item[0][::-1])
-    pictures, warnings = [], []
-    for _, run, path, title in chosen:
-        try:
-            pictures.append(_sample(run, path, title))
-        except UserError as error:
-            warnings.append(str(error))
-    text = "The newest grid of every run, not selected; a run with replicas shows some rows of each."
-    if len(waiting) > MAX_SAMPLES:
-        text += f" {MAX_SAMPLES} of {len(waiting)} runs: the first seeds of each group."
-    return Gallery("Samples", text, tuple(pictures), "grid"), warnings
-
-
-def _sample(run: Run, path: Path, title: str) -> Picture:
-    step = int(found[0]) if (found := re.findall(r"\d+", path.stem)) else run.steps
-    seed = "" if run.seed is None else f", seed {run.seed}"
-    try:
-        content = path.read_bytes()
-        image = Image.open(io.BytesIO(content))
-        image.load()
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path} is no readable picture: left out of the samples.") from error
-    mime = "image/png"
-    if len(content) > MAX_PICTURE_BYTES:
-        image = image.convert("RGB")
-        image.thumbnail((MAX_PICTURE_SIDE, MAX_PICTURE_SIDE))
-        buffer = io.BytesIO()
-        image.save(buffer, format="JPEG", quality=92)
-        content, mime = buffer.getvalue(), "image/jpeg"
-    caption = f"{title}{seed}, update {step:,}"
-    suffix = "png" if mime == "image/png" else "jpg"
-    name = f"samples_{_slug(run.workdir.name)}_seed{run.seed}.{suffix}"  # Not after the group: it may be of any length.
-    return Picture(name, f"Grid of generated images: {caption}.", caption, content, mime)
-
-
 def _named(gallery: Gallery, prefix: str) -> Gallery:
     """Gives the pictures names that are unique in the report."""
     pictures = []
@@ -215,7 +196,7 @@ def _named(gallery: Gallery, prefix: str) -> Gallery:
         name = _file_name(f"{prefix}_{picture.name}")
         if any(other.name == name for other in pictures):
             name = _file_name(f"{prefix}_{len(pictures)}_{picture.name}")
-        pictures.append(Picture(name, picture.alt, picture.caption, picture.content, picture.mime))
+        pictures.append(replace(picture, name=name))
     return Gallery(gallery.title, gallery.text, tuple(pictures), gallery.size)
 
 
@@ -233,12 +214,3 @@ def _file_name(name: str) -> str:
         return name
     stem, _, suffix = name.rpartition(".")
     return f"{stem[:LONGEST_NAME]}_{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()[:7]}.{suffix}"
-
-
-def _slug(text: str) -> str:
-    """Returns a name for files and links.
-
-    >>> _slug("folder:my/faces")
-    'folder_my_faces'
-    """
-    return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_") or "unnamed"

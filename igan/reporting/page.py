@@ -26,10 +26,17 @@ class Picture:
     caption: str
     content: bytes
     mime: str = "image/png"
+    chart: str = ""  # What it shows as JSON, of `igan.reporting.charts`, for a page that draws it itself.
+    group: int | None = None  # The group of runs that it belongs to, of `Section.groups`.
+    still: bytes = b""  # Of a film its last picture, WebP.
 
     @property
     def data_uri(self) -> str:
         return f"data:{self.mime};base64,{base64.b64encode(self.content).decode('ascii')}"
+
+    @property
+    def still_uri(self) -> str:
+        return f"data:image/webp;base64,{base64.b64encode(self.still).decode('ascii')}" if self.still else ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class Section:
     recipes: tuple[Recipe, ...]
     galleries: tuple[Gallery, ...]
     links: tuple[tuple[str, str], ...] = ()  # Text and address of pages beside this one.
+    first: tuple[Gallery, ...] = ()  # Pictures that come before everything else.
+    groups: tuple[str, ...] = ()  # What can be compared by ticking.
 
 
 @dataclass(frozen=True)
@@ -66,10 +75,16 @@ class Report:
     warnings: tuple[str, ...]
     runs: Table | None
     headline: tuple[str, str] | None = None  # The one number of the page, and what it is.
+    script: bool = False  # Whether the page may have a script: charts zoom, tables sort, runs can be compared.
 
     @property
     def pictures(self) -> list[Picture]:
-        return [picture for section in self.sections for gallery in section.galleries for picture in gallery.pictures]
+        return [
+            picture
+            for section in self.sections
+            for gallery in (*section.first, *section.galleries)
+            for picture in gallery.pictures
+        ]
 
 
 def render_html(report: Report) -> str:
@@ -106,19 +121,14 @@ def render_markdown(report: Report, pictures: str) -> str:
         blocks.append(f"**{_text(report.headline[0])}** {_text(report.headline[1])}")
     blocks.append("\n".join(f"- {_text(name)}: {_text(value)}" for name, value in report.facts))
     for section in report.sections:
-        blocks += [f"## {_text(section.title)}", *map(_text, section.text)]
+        blocks += [f"## {_text(section.title)}", *map(_text, section.text), *_galleries(section.first, pictures)]
         for table in section.tables:
             blocks += _table(table)
         if section.links:
             blocks.append("\n".join(f"- [{_text(text)}]({address})" for text, address in section.links))
+        blocks += _galleries(section.galleries, pictures)
         if section.recipes:
             blocks += ["### What was run", *(block for recipe in section.recipes for block in _recipe(recipe))]
-        for gallery in section.galleries:
-            blocks += [f"### {_text(gallery.title)}", *([_text(gallery.text)] if gallery.text else [])]
-            blocks += [
-                f"![{_text(picture.alt)}]({pictures}/{picture.name})\n\n{_text(picture.caption)}"
-                for picture in gallery.pictures
-            ]
     if report.warnings:
         blocks += ["## Warnings", "\n".join(f"- {_text(warning)}" for warning in report.warnings)]
     if report.runs:
@@ -133,6 +143,17 @@ def render_tables(report: Report) -> str:
         blocks += [f"## {_text(section.title)}", *map(_text, section.text)]
         blocks += [block for table in section.tables for block in _table(table)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _galleries(galleries: Sequence[Gallery], folder: str) -> list[str]:
+    blocks = []
+    for gallery in galleries:
+        blocks += [f"### {_text(gallery.title)}", *([_text(gallery.text)] if gallery.text else [])]
+        blocks += [
+            f"![{_text(picture.alt)}]({folder}/{picture.name})\n\n{_text(picture.caption)}"
+            for picture in gallery.pictures
+        ]
+    return blocks
 
 
 def _recipe(recipe: Recipe) -> list[str]:

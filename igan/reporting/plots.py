@@ -55,9 +55,9 @@ def plot_test_errors(dataset: str, groups: Sequence[Group]) -> tuple[bytes | Non
     means = [mean for _, averaged, raw in drawn for _, mean, _ in (*averaged, *raw)]
     # On a logarithmic axis half an error stands for none.
     floor = 0.5 * (100 / max(groups[place].test_examples for place, _, _ in drawn) if percent else 1.0)
-    is_log = max(means) > LOG_FROM_RATIO * max(min(means), floor)
+    is_log = is_logarithmic(means, floor)
     for place, averaged, raw in drawn:
-        color, style = _look(place)
+        color, style = look(place)
         _draw(axes, averaged, color, style, band=True, floor=floor if is_log else None)
         _draw(axes, raw, color, "--", band=False, floor=floor if is_log else None)
         n = f"n = {groups[place].replicas}{'' if groups[place].finished else ', unfinished'}"
@@ -87,6 +87,16 @@ def plot_loss(name: str, groups: Sequence[Group]) -> bytes | None:
     return _panel(name, [binned_curve(group, name) for group in groups], groups)
 
 
+def plot_balance(name: str, groups: Sequence[Group]) -> bytes | None:
+    """Returns a PNG of how the players stand, logged as `balance/<name>`; None without any."""
+    return _panel(name.partition("/")[2].replace("_", " "), [mean_curve(group, name) for group in groups], groups)
+
+
+def is_logarithmic(means: Sequence[float], floor: float) -> bool:
+    """Returns whether errors are drawn on a logarithmic axis, on which `floor` stands for none."""
+    return max(means) > LOG_FROM_RATIO * max(min(means), floor)
+
+
 def _panel(title: str, curves: Sequence[Curve], groups: Sequence[Group]) -> bytes | None:
     if not any(curves):
         return None
@@ -95,7 +105,7 @@ def _panel(title: str, curves: Sequence[Curve], groups: Sequence[Group]) -> byte
     handles = []
     for place, (curve, label) in enumerate(zip(curves, chart_labels(groups), strict=True)):
         if curve:
-            color, style = _look(place)
+            color, style = look(place)
             _draw(axes, curve, color, style, band=True)
             handles.append(Line2D([], [], color=color, ls=style, lw=2, label=literal(label)))
     _draw_stages(axes, groups)
@@ -117,7 +127,8 @@ def _draw_stages(axes: Axes, groups: Sequence[Group]) -> None:
             )  # fmt: skip
 
 
-def _look(place: int) -> tuple[str, str]:
+def look(place: int) -> tuple[str, str]:
+    """Returns the colour and the line style of a group by its place."""
     return COLORS[place % len(COLORS)], STYLES[place // len(COLORS) % len(STYLES)]
 
 
@@ -140,18 +151,22 @@ def _draw(axes: Axes, curve: Curve, color: str, style: str, band: bool, floor: f
 
 def _draw_paper(axes: Axes, dataset: str, groups: Sequence[Group], places: Sequence[int]) -> bool:
     """Marks the paper's results at the right edge; returns whether there were any for these groups."""
-    published = SEMI_SUPERVISED[dataset].errors if dataset in SEMI_SUPERVISED else {}
     drawn = False
     for place in places:
-        group = groups[place]
-        if group.labels in published and group.variant not in ABLATION:
+        if (value := published(dataset, groups[place])) is not None:
             # x in fractions of the axis, y in errors.
             axes.plot(
-                1.0, published[group.labels][0], "D", color=_look(place)[0], ms=7, mec="white", clip_on=False, zorder=5,
+                1.0, value, "D", color=look(place)[0], ms=7, mec="white", clip_on=False, zorder=5,
                 transform=axes.get_yaxis_transform(),
             )  # fmt: skip
             drawn = True
     return drawn
+
+
+def published(dataset: str, group: Group) -> float | None:
+    """Returns the paper's test error of what a group is; None where it has none."""
+    errors = SEMI_SUPERVISED[dataset].errors if dataset in SEMI_SUPERVISED else {}
+    return errors[group.labels][0] if group.labels in errors and group.variant not in ABLATION else None
 
 
 def _label_steps(axes: Axes) -> None:

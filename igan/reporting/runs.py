@@ -24,9 +24,13 @@ from igan.reporting.settings import decisive
 DEFAULT_CLASSES = 10
 EMBEDDED_TEST_EXAMPLES = 1_000
 ALL_LABELS = 0  # As in the config.
+LOST = {  # Of summary.json: what `igan.run.collapse` has noticed.
+    "collapsed": "its generator has collapsed",
+    "vanished": "its generator learnt nothing any more, as its gradient had vanished",
+}
 LOGGED = "as logged during training, no protocol recorded"
 CURVES = ("test_errors", "test_errors_raw")
-CURVE_PREFIXES = ("scores/", "d/", "g/")
+CURVE_PREFIXES = ("scores/", "d/", "g/", "balance/")
 
 Series = tuple[tuple[int, tuple[float, ...]], ...]  # (step, values), in order; a value per replica, or their mean.
 
@@ -60,7 +64,7 @@ class Run:
     errors_raw: tuple[float, ...]
     ensemble_errors: float | None
     scores: dict[str, Score]
-    curves: dict[str, Series]  # By the names in metrics.jsonl: test_errors, scores/<name>, d/<name>, g/<name>.
+    curves: dict[str, Series]  # By the names in metrics.jsonl: test_errors, scores/<name>, d/<name>, ...
     seconds: float | None
     device: str
     versions: dict[str, str]
@@ -144,6 +148,10 @@ def read_run(workdir: Path) -> tuple[Run, list[str]]:
         run = _assemble(workdir, config, summary, lines, warnings)
     except ValueError as error:
         raise UserError(f"{workdir}: {error}") from error
+    for what, text in LOST.items():
+        if isinstance(found := summary.get(what), dict) and found:
+            replicas = ", ".join(map(str, found))
+            warnings.append(f"{workdir}: {text} (replica {replicas}).")
     if not run.finished:
         warnings.append(f"{workdir} is unfinished: {run.steps:,} updates so far.")
     return run, warnings

@@ -12,7 +12,7 @@ from igan.config import Config
 from igan.errors import UserError
 from igan.game import inference
 from igan.game.inference import NO_OPTIONS
-from igan.layers.interpolation import BETWEEN, slerp
+from igan.layers.interpolation import BETWEEN, lerp, slerp
 from igan.layers.truncation import PSI, why_not
 from igan.metrics import images
 from igan.metrics.extract import default_batch_size
@@ -21,7 +21,7 @@ from igan.metrics.path_length import EPSILON
 from igan.randomness import stream
 from igan.run import experiment
 from igan.run.experiment import Experiment
-from igan.types import Array, GameState, Key, Params, Stage, Turn, Variables
+from igan.types import Array, GameState, Key, Networks, Params, Stage, Turn, Variables
 
 POINTS_AT_ONCE = 2500
 
@@ -51,7 +51,9 @@ Draw = Callable[[GameState, int, int], Images]
 Imagine = Callable[[Params, Variables, Key, Turn, Array], Array]
 
 
-def make_draw(built: Experiment, options: Mapping[str, float] = NO_OPTIONS, classes: Sequence[int] = ()) -> Draw:
+def make_draw(
+    built: Experiment, options: Mapping[str, float] = NO_OPTIONS, classes: Sequence[int] = (), columns: int = 0
+) -> Draw:
     """Returns a function (state, replica, count) -> images of the replica's averaged generator, as they are stored.
 
     Args:
@@ -59,6 +61,9 @@ def make_draw(built: Experiment, options: Mapping[str, float] = NO_OPTIONS, clas
         config.
       classes: labels to generate, dealt in turn: image i is of the class `classes[i % len(classes)]`. Without, they are
         drawn as in training.
+      columns: of rows that go from one image to another one, along the great circle between normal latents, which are
+        all about as long (White 2016, section 2.1), and straight between uniform ones, in their cube: row r goes from image 2r to image 2r + 1 in
+        so many equal steps, all of them of one class, its first one's or `classes[r % len(classes)]`. 0: no such rows.
 
     Raises UserError for an option or a class that the networks do not have, and for classes of networks without labels.
     """
@@ -70,13 +75,22 @@ def make_draw(built: Experiment, options: Mapping[str, float] = NO_OPTIONS, clas
         if not 0 <= label < networks.classes:
             raise UserError(f"there is no class {label}: use --class=0 to {networks.classes - 1}, or --class=all")
     pool = jnp.asarray(built.labels)
+    between = slerp if columns and is_unbounded(networks) else lerp
 
     def imagine(params: Params, variables: Variables, key: Key, turn: Turn, numbers: Array) -> Array:
         def one(key: Key) -> tuple[Array, Array | None]:
             latents, labels = networks.sample_latents(key, 1), inference.sample_labels(game, pool, key, 1)
             return jax.tree.map(lambda leaf: leaf[0], (latents, labels))
 
-        latents, labels = jax.vmap(one)(jax.vmap(jax.random.fold_in, (None, 0))(stream(key, "scores"), numbers))
+        def numbered(numbers: Array) -> tuple[Array, Array | None]:
+            return jax.vmap(one)(jax.vmap(jax.random.fold_in, (None, 0))(stream(key, "scores"), numbers))
+
+        if columns:
+            numbers, place = jnp.divmod(numbers, columns)
+            first, labels = numbered(2 * numbers)
+            latents = between(first, numbered(2 * numbers + 1)[0], place / (columns - 1))
+        else:
+            latents, labels = numbered(numbers)
         labels = jnp.asarray(classes)[numbers % len(classes)] if classes else labels
         return inference.sample(networks, params, variables, turn, key, latents, labels, options)
 
@@ -190,3 +204,8 @@ def _reader(
         return read
 
     return start
+
+
+def is_unbounded(networks: Networks) -> bool:
+    """Returns whether latents are normal numbers, of which a third is not in [-1, 1], instead of uniform ones."""
+    return bool(jnp.abs(networks.sample_latents(jax.random.key(0), 1000)).max() > 1)

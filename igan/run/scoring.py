@@ -110,6 +110,7 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
     count_modes = _mode_counter(built, by_modes) if by_modes else None
     draw, count = make_draw(built, options), config.evaluation.images
     named = ({PSI: 1.0} if PSI in built.game.networks.options else {}) | dict(options)  # 1 is no truncation.
+    looks = sum(map(bool, (by_features, CLASSIFIER_SCORE in by_judge, _bare(by_judge), by_modes)))
     stopping: Callable[[], bool] = lambda: False  # noqa: E731 (each scoring has its own)
 
     def check_stop() -> None:
@@ -131,7 +132,8 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
         stopping = is_stopping
         results: list[Mapping[str, Score]] = []
         for replica in range(built.plan.replicas):
-            generated = _stoppable(draw(state, replica, count), check_stop)
+            generated = images.read_once(draw(state, replica, count)) if looks > 1 else draw(state, replica, count)
+            generated = _stoppable(generated, check_stop)
             found: dict[str, Score] = {}
             if network and by_features:
                 found |= compute.compute(by_features, generated, reference, network, settings)

@@ -1,5 +1,6 @@
 """One sitting of a run: what the device is asked about a state, and what is written down of it."""
 
+import math
 import statistics
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from igan.reporting.log import RunLog
 from igan.reporting.progress import RunProgress
 from igan.run import scoring, summary, workdir
 from igan.run.checkpoint import Checkpoints
+from igan.run.collapse import PREFIX, Watch
 from igan.run.experiment import Experiment
 from igan.run.finite import all_finite, check_finite
 from igan.run.scoring import Scorer
@@ -30,6 +32,7 @@ class Chunk(NamedTuple):
     step: int
     metrics: Metrics | None = None  # Each [R, updates].
     test_errors: TestErrors | None = None
+    balance: Metrics | None = None  # Each [R].
     samples: Array | None = None  # [R, count, height, width, channels]
 
 
@@ -44,10 +47,19 @@ class Session(NamedTuple):
     checkpoints: Checkpoints
     scorer: Scorer | None  # Where scores are asked for; then there is
     best: Checkpoints | None  # the checkpoint with the best one, in a folder of its own.
+    watch: Watch
     clock_zero: float  # The time at which the run would have started, had it never been interrupted.
 
 
-def ask(session: Session, step: int, metrics: Metrics | None, state: GameState, evaluate: bool, sample: bool) -> Chunk:
+def ask(
+    session: Session,
+    step: int,
+    metrics: Metrics | None,
+    state: GameState,
+    evaluate: bool,
+    sample: bool,
+    balance: bool = False,
+) -> Chunk:
     """Asks the device for what is due at a step, without waiting for it."""
     built = session.experiment
     stage = built.plan.reached(step)
@@ -55,6 +67,7 @@ def ask(session: Session, step: int, metrics: Metrics | None, state: GameState, 
         step,
         hosts.gather(metrics),
         built.engine.test_errors(state, stage) if evaluate and built.has_test_errors else None,
+        built.engine.balance(state, stage) if balance else None,
         built.engine.sample(state, stage, session.config.reporting.samples) if sample else None,
     )
 
@@ -82,6 +95,13 @@ def report(session: Session, chunk: Chunk) -> None:
         values = {"test_errors": errors.averaged, "test_errors_raw": errors.raw, "ensemble_errors": errors.ensemble}
         session.log.write(step, epoch | values | {"test_examples": total} | seconds)
         message += f"  test errors {np.mean(errors.averaged):.0f} (raw {np.mean(errors.raw):.0f}) of {total:,}"
+    if chunk.balance:
+        found = jax.device_get(chunk.balance).items()
+        # As they will be read from the log: null for what is not finite.
+        lists = {f"{PREFIX}{name}": [x if math.isfinite(x) else None for x in each.tolist()] for name, each in found}
+        session.log.write(step, epoch | lists | seconds)
+        if said := session.watch.see(step, lists):
+            session.progress.note(f"NOTE: at update {step:,} {said} (docs/report.md)")
     if chunk.samples is not None:
         samples = jax.device_get(chunk.samples)
         session.log.image(step, built.dataset.space.picture(samples, built.game.networks.image_range))

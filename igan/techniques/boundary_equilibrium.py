@@ -52,6 +52,7 @@ def make(diversity: float = 0.5, gain: float = 0.001) -> Technique:
         discriminator_loss=discriminator_loss,
         generator_loss=lambda share, view: (_mean_error(view.fake), {}),
         objective=True,
+        boundary=None,
         needs=frozenset({"reconstruction"}),
     )
 

@@ -54,6 +54,7 @@ def make(generated_label: float = 0.0, real_label: float = 1.0, generator_label:
         discriminator_loss=on_discriminator,
         generator_loss=lambda state, view: (generator_loss(view.fake.logits, generator_label), {}),
         objective=True,
+        boundary=(generated_label + real_label) / 2,
         conflict=wasserstein.class_logits,
     )
 

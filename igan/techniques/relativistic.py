@@ -54,6 +54,7 @@ def make(comparison: str = "pairing", loss: str = "softplus") -> Technique:
         discriminator_loss=discriminator_loss,
         generator_loss=generator_loss,
         objective=True,
+        boundary=None,
         conflict=wasserstein.class_logits,
     )
 

@@ -49,6 +49,7 @@ def make(clipping: bool = True, clip: float = 0.01) -> Technique:
         generator_loss=lambda state, view: (generator_loss(view.fake.logits), {}),
         discriminator_optimizer=functools.partial(weight_clipping, clip=clip) if clipping else None,
         objective=True,
+        boundary=None,
         needs=frozenset({"plain_weights"} if clipping else ()),
         conflict=lambda techniques: (_two_bounds(techniques) if clipping else None) or class_logits(techniques),
     )

@@ -9,7 +9,8 @@ from PIL import Image
 
 from igan.data.folder import scan
 from igan.errors import UserError
-from igan.metrics.images import from_array, from_folder, from_path
+from igan.metrics import images as module
+from igan.metrics.images import from_array, from_folder, from_path, read_once
 
 
 @pytest.fixture
@@ -174,3 +175,19 @@ def test_what_is_not_there_or_no_images_is_one_line(tmp_path, pixels):
         with pytest.raises(UserError, match=message) as error:
             from_path(tmp_path / name)
         assert "\n" not in str(error.value)
+
+
+def test_images_that_are_read_once_are_those_of_their_source(monkeypatch):
+    array = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 3)).astype(np.uint8)
+    for limit, expected in ((module.MOST_KEPT_BYTES, [(0, 3), (3, 6), (6, 10)]), (100, None)):
+        monkeypatch.setattr(module, "MOST_KEPT_BYTES", limit)
+        asked = []
+
+        def make(start: int, stop: int, asked=asked) -> np.ndarray:
+            asked.append((start, stop))
+            return array[start:stop]
+
+        once = read_once(module.from_function("drawn", 10, make))
+        for start, stop in ((0, 3), (3, 6), (6, 10), (0, 5), (2, 10)):
+            np.testing.assert_array_equal(once.read(start, stop), array[start:stop])
+        assert asked == (expected or [(0, 3), (3, 6), (6, 10), (0, 5), (2, 10)])

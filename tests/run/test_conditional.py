@@ -49,11 +49,14 @@ def test_a_run_that_was_resumed_is_the_same(run):
         np.testing.assert_array_equal(leaf, twin)
 
 
-def test_a_picture_has_a_column_for_each_class(run, tmp_path):
-    command = [f"--workdir={run / 'run'}", "--count=20", f"--output={tmp_path / 'all.png'}"]
-    assert sample.main([*command, "--class=all", "--truncation=0.5", "--standing_passes=2"]) == 0
-    with Image.open(tmp_path / "all.png") as picture:
-        assert picture.size == (10 * 29 - 1, 2 * 29 - 1)
+def test_a_picture_has_a_row_for_each_class(run, tmp_path):
+    command = [f"--workdir={run / 'run'}", "--count=19", "--class=all", "--truncation=0.5", "--standing_passes=2"]
+    assert sample.main(command) == 0
+    assert sample.main([*command[:1], "--count=20", *command[2:], f"--output={tmp_path / 'all.npz'}"]) == 0
+    with Image.open(run / "run" / "classes.png") as picture, np.load(tmp_path / "all.npz") as archive:
+        assert picture.size == (2 * 29 - 1, 10 * 29 - 1)  # As many of each: 20.
+        # The second image of class 3 is image 13, and stands in its row.
+        np.testing.assert_array_equal(np.asarray(picture)[3 * 29 : 3 * 29 + 28, 29:], archive["images"][13, ..., 0])
 
 
 def test_an_image_of_a_class_is_the_same_alone_and_among_others(run, tmp_path):

@@ -36,7 +36,8 @@ def small(pictures: Path, variant: str = "pggan"):
     config.data.name = f"folder:{pictures}"
     config.networks.update(latent_size=3, base=8, most=2, train_images=16, fade_images=24, batch_sizes=(4, 8))
     config.devices, config.batch_size, config.initial_images, config.epochs = 1, 8, 8, 2
-    config.steps_per_chunk = config.evaluation.interval = config.reporting.samples_interval = 1
+    config.steps_per_chunk = config.reporting.samples_interval = 1
+    config.evaluation.interval = 1000  # The balance of each stage would be a program more to compile.
     config.checkpoint.interval, config.reporting.samples, config.checkpoint.keep = 1, 4, 20
     return config
 
@@ -171,6 +172,13 @@ def test_the_next_stage_is_compiled_while_this_one_runs(run_of_it):
     for index in (1, 2):
         assert asked.index(("ahead", index)) < asked.index(("now", index))
         assert ("now", index - 1) in asked[: asked.index(("ahead", index))]
+
+
+def test_the_players_are_weighed_where_images_fade_in(build):
+    built = build()
+    found = built.engine.balance(built.engine.initialize(1), built.plan.stages[1])
+    assert all(np.isfinite(each).all() and each.shape == (1,) for each in found.values())
+    assert "accuracy_real" not in found and 0 <= float(found["separation"][0]) <= 1  # Of a critic.
 
 
 def test_a_run_tells_of_its_stages(run_of_it, capsys, tmp_path):

@@ -143,6 +143,29 @@ def test_the_length_of_paths_is_that_of_neighbours_on_them(config, game):
     assert found["path_length_768"]["protocol"] == f"{protocol}, features 768"
 
 
+def test_several_scores_look_at_images_that_are_drawn_once(config, game, monkeypatch):
+    """As many as for one score, with the values that each has alone."""
+    built, state = game
+    drawn: list[tuple[int, int]] = []
+    counted = scoring.make_draw
+
+    def make_draw(*arguments):
+        draw = counted(*arguments)
+
+        def counting(state, replica, count):
+            source = draw(state, replica, count)
+            return source._replace(read=lambda *part: [drawn.append(part), source.read(*part)][1])
+
+        return counting
+
+    monkeypatch.setattr(scoring, "make_draw", make_draw)
+    both = scoring.make(config, built)(state, lambda: False)
+    assert sum(stop - start for start, stop in drawn) == 2 * config.evaluation.images
+    for name in ("fid", "classifier_score"):
+        config.evaluation.scores = (name,)
+        assert (alone := scoring.make(config, built)(state, lambda: False)) == {each: both[each] for each in alone}
+
+
 def test_two_devices_give_the_scores_of_one(config, game):
     one = scoring.make(config, game[0])(game[1], lambda: False)
     config.devices = 2

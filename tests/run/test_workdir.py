@@ -2,8 +2,6 @@
 
 import json
 import os
-import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -165,18 +163,3 @@ def test_versions_name_what_the_numbers_depend_on() -> None:
     found = workdir.versions()
     assert {"python", "jax", "jaxlib", "flax", "optax", "numpy"} <= found.keys()
     assert found["jax"][0].isdigit()
-
-
-def test_the_commit_of_a_checkout_is_part_of_the_version(tmp_path):
-    assert workdir.commit(tmp_path) == ""
-
-    def git(*arguments: str) -> None:
-        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True, capture_output=True)
-
-    git("init")
-    (tmp_path / "file").write_text("one")
-    git("add", "file")
-    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-m", "one")
-    assert re.fullmatch(r"\+g[0-9a-f]{7,}", workdir.commit(tmp_path))
-    (tmp_path / "file").write_text("two")
-    assert workdir.commit(tmp_path).endswith(".changed")
