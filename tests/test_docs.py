@@ -1,6 +1,7 @@
 """What the documents name is there."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,9 @@ def test_every_mistake_has_one():
     text = (TESTS.parent / "docs" / "pitfalls.md").read_text()
     rows = text.count("\n| ") - text.count("\n| technique | mistake |")
     assert rows == len(NAMED) > 50
+
+
+def test_the_page_of_techniques_is_that_of_the_docstrings():
+    page = runpy.run_path(str(TESTS.parent / "docs" / "techniques.py"))["page"]
+    written = (TESTS.parent / "docs" / "techniques.md").read_text()
+    assert written == page(), "run: python docs/techniques.py"
