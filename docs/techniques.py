@@ -12,23 +12,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "techniques.md"
-# Tests of several techniques, in a file that has none of their names.
-LOSSES = dict.fromkeys(("minimax", "non_saturating", "feature_matching", "semi_supervised"), "techniques/test_losses.py")
+# They are tested together, in a file that has none of their names.
+PLAIN = ("minimax", "non_saturating", "feature_matching", "semi_supervised")
 HEAD = """\
 # Techniques
 
 <!-- Made by docs/techniques.py of the docstrings: do not edit. -->
 
-A technique is one file in `igan/techniques/`, and a line of config switches it on: `--config.techniques.NAME.enabled=True`,
-`--config.techniques.NAME.SETTING=VALUE`. What has a loss for a player has a weight for it too, `discriminator_weight` and
-`generator_weight`, 1 by default; a weight of zero leaves the loss out. Oldest paper first. The pictures are one game each on
-eight Gaussians, the same networks and 4,686 updates: [with ten games each and numbers](results.md#eight-gaussians-on-a-ring).
-What is easily got wrong in each is in [pitfalls](pitfalls.md), and how to add one in [CONTRIBUTING](../CONTRIBUTING.md).
+A technique is one file in `igan/techniques/`, and a line of config switches it on:
+`--config.techniques.NAME.enabled=True`, `--config.techniques.NAME.SETTING=VALUE`. What has a loss for a player has a
+weight for it too, `discriminator_weight` and `generator_weight`, 1 by default; a weight of zero leaves the loss out.
+Oldest paper first. The pictures are one game each on eight Gaussians, the same networks and 4,686 updates: [with ten
+games each and numbers](results.md#eight-gaussians-on-a-ring). What is easily got wrong in each is in
+[pitfalls](pitfalls.md), and how to add one in [CONTRIBUTING](../CONTRIBUTING.md).
 
-**Two time-scales** (TTUR, Heusel et al. 2017) need no technique: each player has its own optimiser, learning rate, schedule
-and number of steps. The paper's pairs of rates are in the order discriminator, generator, so that its DCGAN on CIFAR-10,
-"1e-4, 5e-4", is `--config.discriminator.learning_rate=1e-4 --config.generator.learning_rate=5e-4`, one step each.
-`optimizer` is `adam`, `rmsprop` (without momentum, as WGAN was published with) or `sgd`.
+**Two time-scales** (TTUR, Heusel et al. 2017) need no technique: each player has its own optimiser, learning rate,
+schedule and number of steps. The paper's pairs of rates are in the order discriminator, generator, so that its DCGAN
+on CIFAR-10, "1e-4, 5e-4", is `--config.discriminator.learning_rate=1e-4 --config.generator.learning_rate=5e-4`, one
+step each. `optimizer` is `adam`, `rmsprop` (without momentum, as WGAN was published with) or `sgd`.
 [tests/game/test_two_time_scales.py](../tests/game/test_two_time_scales.py) plays the paper's toy saddle.
 
 """
@@ -57,7 +58,8 @@ def section(name: str, source: ast.Module) -> str:
     if arguments:
         lines += ["| setting | default | |", "|---|---|---|"]
         for argument, value in zip(arguments, defaults, strict=True):
-            lines.append(f"| `{argument.arg}` | `{ast.unparse(value)}` | {texts[argument.arg].replace('|', '&#124;')} |")
+            text = texts[argument.arg].replace("|", "&#124;")
+            lines.append(f"| `{argument.arg}` | `{ast.unparse(value)}` | {text} |")
         lines.append("")
     if (ROOT / "docs" / "techniques" / f"{name}.png").exists():
         lines += [f"![Eight Gaussians, after a game with {name}](techniques/{name}.png)", ""]
@@ -85,8 +87,8 @@ def _arguments(text: str) -> dict[str, str]:
 
 def _tests(name: str) -> list[str]:
     """Returns the test files that have a technique's name, or else the one that speaks of it most."""
-    if name in LOSSES:
-        return [f"tests/{LOSSES[name]}"]
+    if name in PLAIN:
+        return ["tests/techniques/test_losses.py"]
     paths = sorted((ROOT / "tests").rglob("test_*.py"))
     named = [path for path in paths if path.stem == f"test_{name}"]
     if not named:
