@@ -1,9 +1,7 @@
 """Writes docs/techniques.md from the docstrings of igan/techniques: `python docs/techniques.py`.
 
-`tests/test_docs.py` holds the page against the docstrings. The pictures in docs/techniques/ are the last samples of
-
-    python launch/sweep.py --config=experiments/mixture.py --variants=ring-hinge,ring-lecam,... --config.replicas=1 \\
-        --workdir=runs/ring
+`tests/test_docs.py` holds the page against the docstrings. The pictures in docs/techniques/ are the samples in the tables
+docs/mixture_ring.png and docs/mixture_grid.png.
 """
 
 import ast
@@ -22,8 +20,8 @@ HEAD = """\
 A technique is one file in `igan/techniques/`, and a line of config switches it on:
 `--config.techniques.NAME.enabled=True`, `--config.techniques.NAME.SETTING=VALUE`. What has a loss for a player has a
 weight for it too, `discriminator_weight` and `generator_weight`, 1 by default; a weight of zero leaves the loss out.
-Oldest paper first. The pictures are one game each on eight Gaussians, the same networks and 4,686 updates: [with ten
-games each and numbers](results.md#eight-gaussians-on-a-ring). What is easily got wrong in each is in
+Oldest paper first. The pictures are samples on eight and on 25 Gaussians, with the same networks and 4,686 updates
+each: [ten games of each, with numbers](results.md#eight-gaussians-on-a-ring). What is easily got wrong in each is in
 [pitfalls](pitfalls.md), and how to add one in [CONTRIBUTING](../CONTRIBUTING.md).
 
 **Two time-scales** (TTUR, Heusel et al. 2017) need no technique: each player has its own optimiser, learning rate,
@@ -62,7 +60,7 @@ def section(name: str, source: ast.Module) -> str:
             lines.append(f"| `{argument.arg}` | `{ast.unparse(value)}` | {text} |")
         lines.append("")
     if (ROOT / "docs" / "techniques" / f"{name}.png").exists():
-        lines += [f"![Eight Gaussians, after a game with {name}](techniques/{name}.png)", ""]
+        lines += [f"![Samples on eight and on 25 Gaussians, with {name}](techniques/{name}.png)", ""]
     links = [f"[source](../igan/techniques/{name}.py)", *(f"[{path}](../{path})" for path in _tests(name))]
     return "\n".join([*lines, ", ".join(links), ""])
 
