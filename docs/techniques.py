@@ -1,6 +1,6 @@
 """Writes docs/techniques.md from the docstrings of igan/techniques: `python docs/techniques.py`.
 
-`tests/test_docs.py` holds the page against the docstrings. The pictures in docs/techniques/ are the samples in the tables
+`tests/test_docs.py` holds the page against the docstrings. The pictures in docs/techniques/ are the samples in
 docs/mixture_ring.png and docs/mixture_grid.png.
 """
 
