@@ -74,7 +74,9 @@ def draw(built: Experiment, state: GameState, step: int, title: str) -> Figure:
     rows = -(-len(samples) // columns)
     side = 2.6 if len(samples) > 1 else 5
     figure = Figure(figsize=(side * columns, side * rows + 0.5), dpi=100, layout="constrained")
-    figure.suptitle(f"{title}, update {step:,}: level lines of the discriminator, from “generated” to “real” (yellow)")
+    between, size = (": ", "large") if columns > 2 else ("\n", "small")  # A single panel is narrower than the line.
+    lines = "level lines of the discriminator, from “generated” to “real” (yellow)"
+    figure.suptitle(f"{title}, update {step:,}{between}{lines}", fontsize=size)
     for place, (points, levels) in enumerate(zip(samples, logits, strict=False)):
         axes = figure.add_subplot(rows, columns, place + 1)
         values = levels.reshape(SIDE, SIDE)

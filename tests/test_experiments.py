@@ -18,7 +18,7 @@ from igan.run import experiment, train
 from tests.outcome import assert_same_arrays, newest
 
 FOLDER = Path(__file__).parents[1] / "experiments"
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "experiments.md"
 ABLATION = ("ours", "-vbn+bn", "-l+ha", "-ls", "-l", "-mbf")
 VARIANTS = [
     *(("mnist", variant) for variant in ("", "unsupervised")),
@@ -59,10 +59,10 @@ def test_an_unknown_variant_is_refused_with_the_known(name: str) -> None:
     assert all(variant in str(caught.value) for variant in known) and "\n" not in str(caught.value)
 
 
-def test_the_rows_of_the_ablation_switch_what_the_readme_says() -> None:
+def test_the_rows_of_the_ablation_switch_what_the_page_says() -> None:
     switches = ("label_smoothing", "virtual_batch_norm", "minibatch_discrimination", "historical_averaging")
     for variant in ABLATION:
-        row = next(line for line in README.read_text().splitlines() if line.startswith(f"| `{variant}` |"))
+        row = next(line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{variant}` |"))
         labels, *cells = [cell.strip() for cell in row.split("|")[2:-1]]
         config = get_config("cifar10", variant)
         assert config.techniques.semi_supervised.enabled == (labels == "all") and config.labels_per_class == 0

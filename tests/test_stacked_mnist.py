@@ -94,7 +94,7 @@ def test_every_variant_is_listed_with_what_was_published():
     rows = re.findall(r"^    ([\w-]+) {2,}\S.*?  +([\d.]+(?: ± [\d.]+)?) +[\d.]+", stacked_mnist.__doc__, re.MULTILINE)
     assert [name for name, _ in rows] == list(stacked_mnist.VARIANTS)
     assert dict(rows)["small-k5"] == "732.0 ± 44.98" and dict(rows)["pacgan2"] == "1000.0 ± .00"
-    text = (Path(__file__).parents[1] / "README.md").read_text()
+    text = (Path(__file__).parents[1] / "docs" / "experiments.md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| `experiments/stacked_mnist.py"))
     assert re.findall(r":([\w-]+)`", row) == list(stacked_mnist.VARIANTS)
 

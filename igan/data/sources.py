@@ -194,5 +194,5 @@ def _describe(where: Path) -> str:
 
 
 def _advice(obstacle: str) -> str:
-    # The README's line: a package of this name on an index may be somebody else's.
+    # As docs/experiments.md has it: a package of this name on an index may be somebody else's.
     return 'pip install -e ".[prepare]" in the folder of igan, or ' if obstacle == tfds_source.NO_TENSORFLOW else ""
