@@ -138,10 +138,14 @@ def _scores(groups: Sequence[Group]) -> Gallery:
     text = f"As logged by the runs: mean over replicas, band of one sample standard deviation. {_key(groups)}"
     for metric in _metric_names(groups, ("scores/",)):
         name = metric.removeprefix("scores/")
-        content = plot_score(name, groups)
-        if content is not None:
-            alt = f"Line chart of {display_name(name)} against training updates, a line for each of: {listed}."
-            pictures.append(Picture(f"{_slug(name)}_vs_step.png", alt, display_name(name), content))
+        protocols = {run.curve_protocols[metric] for group in groups for run in group.runs if metric in run.curves}
+        for protocol in sorted(protocols):
+            content = plot_score(name, groups, protocol)
+            if content is not None:
+                alt = f"Line chart of {display_name(name)} against training updates, a line for each of: {listed}."
+                several = f", by one of {len(protocols)} protocols, which cannot be compared: {protocol}"
+                caption = display_name(name) + several * (len(protocols) > 1)
+                pictures.append(Picture(f"{_slug(name)}_vs_step.png", alt, caption, content))
     return Gallery("Scores during training", text, tuple(pictures), "panel")
 
 
