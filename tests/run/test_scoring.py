@@ -142,7 +142,7 @@ def test_the_length_of_paths_is_that_of_neighbours_on_them(config, game):
     protocol = (
         "12 whole paths, slerp in z, epsilon 0.0001, percentiles 1 to 99; square distances (not LPIPS) of toy trunk"
     )
-    assert found["path_length_768"]["protocol"] == f"{protocol}, features 768"
+    assert found["path_length_768"]["protocol"] == f"{protocol}, features 768; batch statistics of 32 latents"
 
 
 def test_two_devices_give_the_scores_of_one(config, game):
