@@ -84,7 +84,8 @@ def default(networks: str = "fully_connected") -> Config:
     config.evaluation = ConfigDict()
     config.evaluation.interval = 600  # Updates from one test to the next.
     # inception_score, fid, kid, precision_recall, density_coverage, classifier_score; fid_classifier and so on, of the
-    # features of that classifier of the data's own labels; path_length, path_length_classifier; of a mixture of points:
+    # features of that classifier of the data's own labels; intra_fid and intra_fid_classifier, means of those within
+    # each class, for networks that are given labels; path_length, path_length_classifier; of a mixture of points:
     # modes, high_quality, reverse_kl; of stacked digits: modes, reverse_kl:
     config.evaluation.scores = ()  # those of them that are computed, of the averaged generator.
     config.evaluation.scores_interval = 30_000  # Updates from one scoring to the next; the last update is scored too.

@@ -199,7 +199,9 @@ def test_a_run_is_scored_by_a_judge_of_single_digits(few, tmp_path, capsys):
     assert set(summary["scores"]) == {"modes", "reverse_kl"}
     protocol = summary["scores"]["modes"]["protocol"]
     assert re.fullmatch(
-        r"70 samples, 1,000 modes, each channel's digit by shade, which errs in \d+ of 1,000 test digits", protocol
+        r"70 samples, 1,000 modes, each channel's digit by shade, which errs in \d+ of 1,000 test digits"
+        r"; batch statistics of \d+ latents",
+        protocol,
     )
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "scores/modes" in line] == [5, 10]

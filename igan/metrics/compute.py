@@ -10,12 +10,13 @@ import numpy as np
 from igan.errors import UserError, did_you_mean
 from igan.metrics import inception_score, kernel_distance, precision_recall, reference_cache
 from igan.metrics.extract import FeatureNetwork, collect, stream
-from igan.metrics.frechet_distance import Moments, frechet_distance, moments
+from igan.metrics.frechet_distance import Moments, frechet_distance, intra_distance, moments
 from igan.metrics.images import Images
 from igan.metrics.score import Score
 from igan.metrics.weights import HOW_TO_FETCH
 
 SCORES = ("inception_score", "fid", "kid", "precision_recall", "density_coverage")
+INTRA_FID = "intra_fid"  # Of images whose classes are known, and so by a function of its own.
 CHUNK = 4096  # Features turned into float64 at once.
 MOST_CACHED_BYTES = 2**30  # Features of a reference set that are kept on disk.
 
@@ -86,6 +87,44 @@ def compute(
         if distances and reference is not None:
             results |= _distances(distances, features[level], reference, network, settings, label)
     return {full_name(name, level): result for name, result in results.items()}
+
+
+def intra_fid(
+    generated: Images,
+    labels: np.ndarray,
+    reference: Images,
+    reference_labels: np.ndarray,
+    network: FeatureNetwork,
+    settings: Settings,
+) -> dict[str, Score]:
+    """Computes the Fréchet distance within each class, see `igan.metrics.frechet_distance.intra_distance`.
+
+    Args:
+      generated: images of all classes, in any order.
+      labels: int [n], their classes, from 0 on.
+      reference: real images; their features are kept on disk, by content and protocol.
+      reference_labels: int [m], theirs: of the same classes.
+      network: as of `compute`, as are `settings`, which are complete.
+
+    Returns: the score by its name, `intra_fid` or that of features other than the usual.
+
+    Raises UserError for a class of fewer than two images on either side.
+    """
+    batches = stream(generated, network, [settings.level], batch_size=settings.batch_size)
+    found = collect(batches, generated.count)[settings.level]
+    real = _reference_features(reference, network, settings)
+    classes, sides = int(max(labels.max(), reference_labels.max())) + 1, []
+    for what, features, of in (("generated", found, labels), ("real", real, reference_labels)):
+        counts = np.bincount(of, minlength=classes)
+        fewest = int(counts.argmin())
+        if counts[fewest] < 2:
+            raise UserError(
+                f"{INTRA_FID} compares each class with two images or more, and class {fewest} has {counts[fewest]}"
+                f" {what}"
+            )
+        sides.append([_moments(features[of == each]) for each in range(classes)])
+    label = f"{network.label}, {_features(settings.level)}; reference {reference.name}"
+    return {full_name(INTRA_FID, settings.level): intra_distance(sides[0], sides[1], label)}
 
 
 def full_name(name: str, level: str) -> str:

@@ -7,7 +7,7 @@ no root of a number that is the rounding of another.
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -75,16 +75,48 @@ def frechet_distance(generated: Moments, real: Moments, label: str = "unnamed fe
     >>> frechet_distance(Moments(9999, np.zeros(1), np.eye(1)), Moments(9999, np.ones(1), 4 * np.eye(1))).value
     2.0
     """
-    if generated.mean.shape != real.mean.shape:
-        raise UserError(f"features of {generated.mean.size} and of {real.mean.size} dimensions cannot be compared")
+    value = _distance(generated, real)
     if (fewest := min(generated.count, real.count)) < FEWEST_SAMPLES:
         message = f"a Fréchet distance of only {fewest:,} images is far too large: use {FEWEST_SAMPLES:,} or more"
         warnings.warn(message, stacklevel=2)
-    overlap = np.linalg.norm(_root(generated.covariance).T @ _root(real.covariance), "nuc")
-    shift = np.square(generated.mean - real.mean).sum()
-    value = shift + np.trace(generated.covariance) + np.trace(real.covariance) - 2 * overlap
     counts = f"{generated.count:,} against {real.count:,} images"
-    return Score(max(float(value), 0.0), None, f"{counts}, float64 moments; {label}")
+    return Score(value, None, f"{counts}, float64 moments; {label}")
+
+
+def intra_distance(generated: Sequence[Moments], real: Sequence[Moments], label: str = "unnamed features") -> Score:
+    """Returns the mean over classes of the Fréchet distance within each: "intra FID" (Miyato and Koyama 2018).
+
+    Each class counts as much as any other, however many images it has. Other than the distance of all images together
+    it sees a class whose images are alike, or are those of another class.
+
+    Args:
+      generated: of each class the moments of its generated images.
+      real: those of its real ones, in the same order.
+      label: as of `frechet_distance`.
+
+    Warns where a class has fewer than 2,048 images on either side. Raises UserError for features of different sizes.
+
+    >>> one, other = Moments(9999, np.zeros(1), np.eye(1)), Moments(9999, np.ones(1), 4 * np.eye(1))
+    >>> intra_distance([one, one], [one, other]).value
+    1.0
+    """
+    value = float(np.mean([_distance(one, other) for one, other in zip(generated, real, strict=True)]))
+    sizes = [[each.count for each in moments] for moments in (generated, real)]
+    if (fewest := min(min(each) for each in sizes)) < FEWEST_SAMPLES:
+        message = f"Fréchet distances of classes with only {fewest:,} images are far too large: use {FEWEST_SAMPLES:,}"
+        warnings.warn(f"{message} or more of each", stacklevel=2)
+    ranges = [f"{min(each):,}" + f" to {max(each):,}" * (min(each) < max(each)) for each in sizes]
+    counts = f"mean over {len(real):,} classes, each of {' against '.join(ranges)} images"
+    return Score(value, None, f"{counts}, float64 moments; {label}")
+
+
+def _distance(one: Moments, other: Moments) -> float:
+    if one.mean.shape != other.mean.shape:
+        raise UserError(f"features of {one.mean.size} and of {other.mean.size} dimensions cannot be compared")
+    overlap = np.linalg.norm(_root(one.covariance).T @ _root(other.covariance), "nuc")
+    shift = np.square(one.mean - other.mean).sum()
+    value = shift + np.trace(one.covariance) + np.trace(other.covariance) - 2 * overlap
+    return max(float(value), 0.0)
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:

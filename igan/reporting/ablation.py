@@ -9,7 +9,7 @@ from igan.reporting.pooling import Group, labels_text, mean_and_std
 from igan.reporting.tables import NONE, UNFINISHED, Table, errors_text
 
 UP = ("inception_score", "classifier_score", "precision", "recall", "density", "coverage", "modes", "high_quality")
-DOWN = ("fid", "kid", "frechet", "kernel", "reverse_kl")
+DOWN = ("fid", "intra_fid", "kid", "frechet", "kernel", "reverse_kl")
 ACRONYMS = {"fid": "FID", "kid": "KID", "kl": "KL"}
 MAX_DECIMALS = 6
 

@@ -146,11 +146,17 @@ def _scores(groups: Sequence[Group]) -> Gallery:
     text = f"As logged by the runs: mean over replicas, band of one sample standard deviation. {_key(groups)}"
     for metric in _metric_names(groups, ("scores/",)):
         name = metric.removeprefix("scores/")
-        content = plot_score(name, groups)
-        if content is not None:
+        protocols = {run.curve_protocols[metric] for group in groups for run in group.runs if metric in run.curves}
+        for number, protocol in enumerate(sorted(protocols)):
+            content = plot_score(name, groups, protocol)
+            if content is None:
+                continue
             alt = f"Line chart of {display_name(name)} against training updates, a line for each of: {listed}."
-            chart = charts.score_chart(name, groups)
-            pictures.append(Picture(f"{slug(name)}_vs_step.png", alt, display_name(name), content, chart=chart))
+            several = f", by one of {len(protocols)} protocols, which cannot be compared: {protocol}"
+            caption = display_name(name) + several * (len(protocols) > 1)
+            chart = charts.score_chart(name, groups, protocol)
+            file = f"{slug(name)}_vs_step{f'_{number}' if number else ''}.png"
+            pictures.append(Picture(file, alt, caption, content, chart=chart))
     return Gallery("Scores during training", text, tuple(pictures), "panel")
 
 

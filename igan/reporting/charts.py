@@ -12,9 +12,9 @@ MOST_POINTS = 400  # Of a line: a page that is sent around has no use for more.
 DIGITS = 5
 
 
-def score_chart(name: str, groups: Sequence[Group]) -> str:
-    """Returns the chart of a score that is logged as `scores/<name>`, as JSON; "" without anything to draw."""
-    return _chart(display_name(name), [mean_curve(group, f"scores/{name}") for group in groups], groups)
+def score_chart(name: str, groups: Sequence[Group], protocol: str) -> str:
+    """Returns the chart of a score by one protocol, as JSON; "" without anything to draw."""
+    return _chart(display_name(name), [mean_curve(group, f"scores/{name}", protocol) for group in groups], groups)
 
 
 def loss_chart(name: str, groups: Sequence[Group]) -> str:

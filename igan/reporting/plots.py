@@ -73,12 +73,12 @@ def plot_test_errors(dataset: str, groups: Sequence[Group]) -> tuple[bytes | Non
     return png(figure), empty
 
 
-def plot_score(name: str, groups: Sequence[Group]) -> bytes | None:
-    """Returns a PNG of a score against updates, logged as `scores/<name>` while training.
+def plot_score(name: str, groups: Sequence[Group], protocol: str) -> bytes | None:
+    """Returns a PNG of a score by one protocol against updates, logged as `scores/<name>` while training.
 
     None where no group was scored twice: the table has what was scored at the end, and a lonely point is no curve.
     """
-    curves = [mean_curve(group, f"scores/{name}") for group in groups]
+    curves = [mean_curve(group, f"scores/{name}", protocol) for group in groups]
     return _panel(display_name(name), curves, groups) if any(len(curve) > 1 for curve in curves) else None
 
 

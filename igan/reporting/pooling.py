@@ -218,9 +218,13 @@ def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
-def mean_curve(group: Group, name: str) -> Curve:
-    """Returns (step, mean, sample std) of a metric over all replicas, at the steps that all runs that have it share."""
-    per_run = [dict(run.curves[name]) for run in group.runs if name in run.curves]
+def mean_curve(group: Group, name: str, protocol: str | None = None) -> Curve:
+    """Returns (step, mean, sample std) of a metric over all replicas, at the steps that all runs that have it share.
+
+    Of scores, only runs count that were scored by this protocol: no mean is taken over two of them.
+    """
+    runs = [run for run in group.runs if name in run.curves and run.curve_protocols.get(name) == protocol]
+    per_run = [dict(run.curves[name]) for run in runs]
     if not per_run:
         return []
     curve: Curve = []

@@ -9,6 +9,7 @@ from typing import Any
 
 from igan.config import completed
 from igan.errors import UserError, did_you_mean
+from igan.reporting.curves import LOGGED, Series, curve_protocols, read_curves
 from igan.reporting.lenient_json import (
     flat,
     integer,
@@ -28,11 +29,6 @@ LOST = {  # Of summary.json: what `igan.run.collapse` has noticed.
     "collapsed": "its generator has collapsed",
     "vanished": "its generator learnt nothing any more, as its gradient had vanished",
 }
-LOGGED = "as logged during training, no protocol recorded"
-CURVES = ("test_errors", "test_errors_raw")
-CURVE_PREFIXES = ("scores/", "d/", "g/", "balance/")
-
-Series = tuple[tuple[int, tuple[float, ...]], ...]  # (step, values), in order; a value per replica, or their mean.
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,7 @@ class Run:
     ensemble_errors: float | None
     scores: dict[str, Score]
     curves: dict[str, Series]  # By the names in metrics.jsonl: test_errors, scores/<name>, d/<name>, ...
+    curve_protocols: dict[str, str]  # Of the scores among the curves, each of which has one protocol.
     seconds: float | None
     device: str
     versions: dict[str, str]
@@ -173,7 +170,8 @@ def _assemble(
     if dataset == "mnist" and (data.get("source") == "embedded" or test_examples == EMBEDDED_TEST_EXAMPLES):
         dataset = "mnist5k"
     classes = integer(facts, "classes") if facts.get("classes") else DEFAULT_CLASSES
-    curves = _read_curves(workdir, lines, warnings)
+    protocols = curve_protocols(lines)
+    curves = read_curves(workdir, lines, protocols, warnings)
     seed, replicas = facts.get("seed"), facts.get("replicas")
     fields = flat(completed(config)) if config else {}
     return Run(
@@ -194,6 +192,7 @@ def _assemble(
         ensemble_errors=None if ensemble is None else number(ensemble, "ensemble_errors"),
         scores=_read_scores(workdir, _recorded_scores(summary, lines), curves, warnings),
         curves=curves,
+        curve_protocols=protocols,
         seconds=number_or_none(facts.get("seconds")),
         device=str(summary.get("device") or ""),
         versions={name: str(version) for name, version in section(summary, "versions").items()},
@@ -265,26 +264,6 @@ def _read_scores(
         except ValueError as error:
             warnings.append(f"{workdir}: score {name} in summary.json is damaged ({error}): left out.")
     return scores
-
-
-def _read_curves(workdir: Path, lines: Sequence[dict[str, Any]], warnings: list[str]) -> dict[str, Series]:
-    curves: dict[str, dict[int, tuple[float, ...]]] = {}
-    absurd: dict[str, str] = {}
-    for line in lines:
-        for name, value in line.items():
-            if name in CURVES or name.startswith(CURVE_PREFIXES):
-                items = value if isinstance(value, list) else [value]
-                if None in items:
-                    continue  # A null stands for a number that is not finite: nothing to draw there.
-                try:
-                    values = numbers({name: items}, name)
-                except ValueError as error:
-                    absurd.setdefault(name, f"{error}, at update {line['step']:,}")
-                    continue
-                if values:
-                    curves.setdefault(name, {})[line["step"]] = values
-    warnings += [f"{workdir}/metrics.jsonl: {reason}: left out." for reason in absurd.values()]
-    return {name: tuple(sorted(by_step.items())) for name, by_step in curves.items()}
 
 
 def _is_evaluation(line: dict[str, Any]) -> bool:

@@ -1,6 +1,6 @@
 """Scores of a run's averaged generators under named protocols: while it trains, and of its checkpoints."""
 
-import concurrent.futures
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,23 +11,26 @@ import numpy as np
 from igan import data
 from igan.config import Config
 from igan.errors import UserError, did_you_mean
+from igan.game import inference
 from igan.game.inference import NO_OPTIONS
 from igan.layers.truncation import PSI
-from igan.metrics import compute, image_classifier, images, inception, mixture, path_length, stacked_digits, weights
+from igan.metrics import compute, image_classifier, inception, mixture, path_length, stacked_digits, weights
 from igan.metrics.classifier_score import classifier_score
 from igan.metrics.extract import FeatureNetwork
 from igan.metrics.images import Images
 from igan.metrics.score import Score
 from igan.run.drawing import make_draw, make_paths
 from igan.run.experiment import Experiment
+from igan.run.reference import reference_count, reference_images, reference_labels
 from igan.types import GameState
 
 CLASSIFIER_SCORE = "classifier_score"
 PAIRS = {"precision_recall": ("precision", "recall"), "density_coverage": ("density", "coverage")}  # Two in one.
 # Of the features of a classifier that is trained on the data's own labels, instead of Inception features.
 BY_JUDGE = tuple(f"{name}_{image_classifier.LEVEL}" for name in compute.SCORES if name != "inception_score")
+BY_CLASS = (compute.INTRA_FID, f"{compute.INTRA_FID}_{image_classifier.LEVEL}")  # Within each class.
 PATHS, PATHS_BY_JUDGE = path_length.NAME, f"{path_length.NAME}_{image_classifier.LEVEL}"
-KNOWN = (CLASSIFIER_SCORE, *BY_JUDGE, *compute.SCORES, *mixture.SCORES, PATHS, PATHS_BY_JUDGE)
+KNOWN = (CLASSIFIER_SCORE, *BY_JUDGE, *compute.SCORES, *BY_CLASS, *mixture.SCORES, PATHS, PATHS_BY_JUDGE)
 
 # By name: {"value": [R], "std": [R] or None, "protocol": str}, as it is written down.
 Scores = dict[str, dict[str, Any]]
@@ -50,6 +53,7 @@ class Asked(NamedTuple):
     by_judge: list[str]  # Those of the classifier, which is trained when they are computed.
     judge_settings: compute.Settings
     by_modes: list[str]  # Those of a mixture of points, or of stacked digits.
+    by_class: list[str]  # Those within each class.
     paths: bool  # Whether the length of paths in Inception features is one of them.
 
 
@@ -70,25 +74,32 @@ def check(config: Config, built: Experiment) -> Asked:
             raise UserError(f"unknown score '{name}' in evaluation.scores.{did_you_mean(name, KNOWN)}")
     by_features = [name for name in names if name in compute.SCORES]
     by_modes = [name for name in names if name in mixture.SCORES]
-    by_judge = [name for name in names if name not in (*compute.SCORES, *mixture.SCORES, PATHS)]
+    by_class = [name for name in names if name in BY_CLASS]
+    by_judge = [name for name in names if name not in (*by_features, *by_modes, *by_class, PATHS)]
     network, settings, paths = None, compute.Settings(), PATHS in names
-    _check_kinds([*by_features, *by_judge, *[PATHS] * paths], by_modes, built)
-    if by_features or paths:
+    _check_kinds([*by_features, *by_judge, *by_class, *[PATHS] * paths], by_modes, built)
+    if by_class:
+        _check_classes(by_class[0], config, built)
+    if by_features or paths or compute.INTRA_FID in by_class:
         network = inception.network(weights.load(asked.inception_weights or None))._replace(devices=built.devices)
-        settings = compute.complete(by_features, asked.images, reference_count(config, built), network, settings)
+        distances = by_features + ["fid"] * (compute.INTRA_FID in by_class)  # It needs what that needs.
+        settings = compute.complete(distances, asked.images, reference_count(config, built), network, settings)
+    of_judge = by_judge + [name for name in by_class if name != compute.INTRA_FID]
     computed = [compute.full_name(each, settings.level) for name in by_features for each in PAIRS.get(name, (name,))]
     computed += [
         compute.full_name(each, image_classifier.LEVEL) for name in _bare(by_judge) for each in PAIRS.get(name, (name,))
     ]
     computed += [name for name in (CLASSIFIER_SCORE, PATHS_BY_JUDGE) if name in by_judge] + by_modes
+    computed += [name if name in of_judge else compute.full_name(name, settings.level) for name in by_class]
     computed += [compute.full_name(PATHS, compute.level_of(network, settings))] if network and paths else []
     if computed:
         best_by(config, computed)
-    if by_judge and not isinstance(built.dataset, data.Dataset):
+    if of_judge and not isinstance(built.dataset, data.Dataset):
         raise UserError(
-            f"the classifier is trained on data in memory: leave {by_judge[0]} out, or --config.data.stream=False"
+            f"the classifier is trained on data in memory: leave {of_judge[0]} out, or --config.data.stream=False"
         )
-    return Asked(by_features, network, settings, by_judge, _judge_settings(config, built, by_judge), by_modes, paths)
+    judge_settings = _judge_settings(config, built, by_judge)
+    return Asked(by_features, network, settings, by_judge, judge_settings, by_modes, by_class, paths)
 
 
 def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> Scorer:
@@ -105,8 +116,8 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
     >>> score(state, lambda: False)["fid"]  # doctest: +SKIP
     {'value': [41.2], 'std': None, 'protocol': '50,000 against 50,000 images, ...'}
     """
-    by_features, network, settings, by_judge, judge_settings, by_modes, paths = check(config, built)
-    judge = _judge(built) if by_judge else None
+    by_features, network, settings, by_judge, judge_settings, by_modes, by_class, paths = check(config, built)
+    judge = _judge(built) if by_judge or set(by_class) - {compute.INTRA_FID} else None
     count_modes = _mode_counter(built, by_modes) if by_modes else None
     draw, count = make_draw(built, options), config.evaluation.images
     named = ({PSI: 1.0} if PSI in built.game.networks.options else {}) | dict(options)  # 1 is no truncation.
@@ -118,8 +129,9 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
             raise StoppedError
 
     reference = None
-    if by_features or by_judge:
+    if by_features or by_judge or by_class:
         reference = _stoppable(reference_images(config, built, check_stop), check_stop)
+    within = _within_classes(config, built, options, check_stop)
 
     way, draw_paths = make_paths(built, options)
 
@@ -135,7 +147,7 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
             generated = images.read_once(draw(state, replica, count)) if looks > 1 else draw(state, replica, count)
             generated = _stoppable(generated, check_stop)
             found: dict[str, Score] = {}
-            if network and by_features:
+            if by_features and network:
                 found |= compute.compute(by_features, generated, reference, network, settings)
             if judge and CLASSIFIER_SCORE in by_judge:
                 found[CLASSIFIER_SCORE] = classifier_score(generated, judge)
@@ -143,50 +155,19 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
                 found |= compute.compute(distances, generated, reference, judge, judge_settings)
             if count_modes:
                 found |= count_modes(generated)
+            for name in by_class:
+                by = (network, settings) if name == compute.INTRA_FID else (judge, judge_settings)
+                found |= within(state, replica, reference, *by)
             if network and paths:
                 level = compute.level_of(network, settings)
                 found[compute.full_name(PATHS, level)] = length(state, replica, network, level)
             if judge and PATHS_BY_JUDGE in by_judge:
                 found[PATHS_BY_JUDGE] = length(state, replica, judge, image_classifier.LEVEL)
             results.append(found)
-        return {name: _together([found[name] for found in results], named) for name in results[0]}
+        statistics = built.plan.initial_images if inference.STATISTICS in state.generator.variables else 0
+        return {name: _together([found[name] for found in results], named, statistics) for name in results[0]}
 
     return score
-
-
-def reference_images(config: Config, built: Experiment, check_stop: Callable[[], object] = lambda: None) -> Images:
-    """Returns the real images that generated ones are compared with: training images, or so many drawn from them.
-
-    Those of a stream are read as it reads them, resized and cropped in the middle. `check_stop` is called before each
-    of its batches, also where only their hash is wanted, and may raise.
-    """
-    dataset, count = built.dataset, reference_count(config, built)
-    name = f"{dataset.name} train"
-    chosen = np.arange(built.training_images)
-    if count < built.training_images:
-        # RandomState's stream is frozen: the same images in every version of NumPy.
-        chosen = np.sort(np.random.RandomState(0).permutation(built.training_images)[:count])
-        name += f", {count:,} of {built.training_images:,}"
-    if isinstance(dataset, data.Dataset):
-        return images.from_array(name, dataset.train_images[chosen])
-    asked = config.data
-    crop = "center" if asked.crop == "random" else asked.crop
-    fixed = data.open_stream(asked.name, asked.source, asked.dir, asked.image_size, crop, asked.corrupt)
-
-    def decode(index: np.int64) -> np.ndarray:
-        return fixed.example(int(index), np.random.default_rng(0))[0]
-
-    def read(start: int, stop: int) -> np.ndarray:
-        check_stop()
-        with concurrent.futures.ThreadPoolExecutor(images.DECODE_THREADS) as pool:
-            return np.stack(list(pool.map(decode, chosen[start:stop])))
-
-    return images.from_function(name, count, read)
-
-
-def reference_count(config: Config, built: Experiment) -> int:
-    """Returns how many real images generated ones are compared with."""
-    return min(config.evaluation.reference_images or built.training_images, built.training_images)
 
 
 def best_by(config: Config, names: Iterable[str]) -> str:
@@ -229,6 +210,50 @@ def _bare(names: Iterable[str]) -> list[str]:
     return [name.removesuffix(f"_{image_classifier.LEVEL}") for name in names if name in BY_JUDGE]
 
 
+def _check_classes(name: str, config: Config, built: Experiment) -> None:
+    """Raises UserError unless generated images have classes, and each of them has images to compare."""
+    classes, count = built.game.networks.classes, config.evaluation.images
+    if not classes:
+        raise UserError(
+            f"{name} is a score within each class, and the networks of this run are given no labels: leave it out, or"
+            " enable --config.techniques.projection.enabled=True, say"
+        )
+    if count < 2 * classes:
+        raise UserError(
+            f"{name} compares each class with two images or more, and {count} are not that for {classes:,} classes:"
+            f" set --config.evaluation.images={2 * classes} or more"
+        )
+    if isinstance(built.dataset, data.Dataset):  # Of a stream that is seen when its images are.
+        found = np.bincount(reference_labels(config, built), minlength=classes)
+        if found.min() < 2:
+            raise UserError(
+                f"{name} compares each class with two real images or more, and class {found.argmin()} has"
+                f" {found.min()}: set --config.evaluation.reference_images=0 for all of them, or leave {name} out"
+            )
+
+
+def _within_classes(
+    config: Config, built: Experiment, options: Mapping[str, float], check_stop: Callable[[], object]
+) -> Callable[..., dict[str, Score]]:
+    """Returns what computes a score within each class: (state, replica, reference, network, settings) -> scores.
+
+    Of the generated images each class has as many as any other.
+    """
+    classes = built.game.networks.classes
+    draw = make_draw(built, options, tuple(range(classes)))
+    count = config.evaluation.images // max(1, classes) * classes
+
+    @functools.cache
+    def real_labels() -> np.ndarray:  # Of a stream they are read, once, and not before they are needed.
+        return reference_labels(config, built, check_stop)
+
+    def within(state: GameState, replica: int, reference: Images, *by: Any) -> dict[str, Score]:
+        generated = _stoppable(draw(state, replica, count), check_stop)
+        return compute.intra_fid(generated, np.arange(count) % classes, reference, real_labels(), *by)
+
+    return within
+
+
 def _judge_settings(config: Config, built: Experiment, by_judge: Iterable[str]) -> compute.Settings:
     settings, distances = compute.Settings(level=image_classifier.LEVEL), _bare(by_judge)
     if not distances:
@@ -269,10 +294,13 @@ def _stoppable(source: Images, check_stop: Callable[[], object]) -> Images:
     return source._replace(read=read)
 
 
-def _together(scores: list[Score], options: Mapping[str, float]) -> dict[str, Any]:
+def _together(scores: list[Score], options: Mapping[str, float], statistics: int) -> dict[str, Any]:
+    """Returns one score of all replicas. Its protocol ends with how images were made: `statistics` are of so many."""
     stds = [score.std for score in scores]
+    made = [f"batch statistics of {statistics:,} latents"] * (statistics > 0)
+    made += [f"{name}={value:g}" for name, value in sorted(options.items())]
     return {
         "value": [score.value for score in scores],
         "std": None if None in stds else stds,
-        "protocol": "; ".join([scores[0].protocol, *(f"{name}={value:g}" for name, value in sorted(options.items()))]),
+        "protocol": "; ".join([scores[0].protocol, *made]),
     }

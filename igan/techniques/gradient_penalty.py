@@ -8,6 +8,9 @@ for each image. D(x) is the logit, and the slope's length is that of all pixels 
 The functions here work without the rest of igan; `dragan`, `r1` and `r2` are made of them too. A slope is that of the
 images before what other techniques let the discriminator see, so it goes through an augmentation. It is of each image
 alone, which makes no sense where the discriminator compares the images of a batch.
+
+In a class-conditional game each image is judged with its own label, and one on a line with that of its real end, as in
+StudioGAN and in WGAN-GP's code, whose generated images have the labels of the real ones (`generated_labels="data"`).
 """
 
 import numbers

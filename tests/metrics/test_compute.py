@@ -10,9 +10,9 @@ from igan import cache
 from igan.errors import UserError
 from igan.metrics import compute as module
 from igan.metrics import reference_cache
-from igan.metrics.compute import SCORES, Settings, complete, compute
+from igan.metrics.compute import SCORES, Settings, complete, compute, intra_fid
 from igan.metrics.extract import FeatureNetwork
-from igan.metrics.frechet_distance import frechet_distance, moments
+from igan.metrics.frechet_distance import frechet_distance, intra_distance, moments
 from igan.metrics.images import from_array
 from igan.metrics.inception_score import inception_score
 from igan.metrics.kernel_distance import kernel_distance
@@ -48,6 +48,7 @@ def sets(random):
 def few_images_are_fine():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "a Fréchet distance of only")
+        warnings.filterwarnings("ignore", "Fréchet distances of classes with only")
         warnings.filterwarnings("ignore", "an Inception score of only")
         yield
 
@@ -210,3 +211,32 @@ def test_permuting_images_never_changes_fid_or_precision_and_recall(sets, random
     before, after = (compute(["fid", "precision_recall"], images, real, WHOLE) for images in (generated, shuffled))
     for name, score in before.items():
         assert after[name].value == pytest.approx(score.value, rel=1e-9)
+
+
+def test_within_classes_images_are_told_apart_by_their_labels(sets, random, cache):
+    """In any order, on either side; features of the reference are kept."""
+    labels = random.integers(0, 3, 60), random.integers(0, 3, 50)
+    settings = complete(["fid"], 60, 50, WHOLE, Settings())
+    (found,) = intra_fid(sets[0], labels[0], sets[1], labels[1], WHOLE, settings).items()
+    sides = [
+        [moments([flat(images, 6)[of == each]]) for each in range(3)] for images, of in zip(sets, labels, strict=True)
+    ]
+    expected = intra_distance(*sides, "toy net, weights 01234567, 2048-d features; reference cifar10 train")
+    assert found[0] == "intra_fid" and found[1].protocol == expected.protocol
+    assert found[1].value == pytest.approx(expected.value, rel=1e-6)
+    LOOKS.clear()
+    intra_fid(sets[0], labels[0], sets[1], labels[1], WHOLE, settings)
+    assert {name for name, _ in LOOKS} == {"samples"}
+    other = complete(["fid"], 60, 50, TRUNK, Settings())
+    assert list(intra_fid(sets[0], labels[0], sets[1], labels[1], TRUNK, other)) == ["intra_fid_768"]
+
+
+def test_a_class_of_one_image_is_refused_in_one_line(sets):
+    labels, settings = np.arange(60) % 3, complete(["fid"], 60, 50, WHOLE, Settings())
+    real = np.minimum(np.arange(50) % 3, 1)
+    with pytest.raises(UserError, match="two images or more, and class 2 has 0 real"):
+        intra_fid(sets[0], labels, sets[1], real, WHOLE, settings)
+    real[7] = 2
+    with pytest.raises(UserError, match="two images or more, and class 2 has 1 real") as refused:
+        intra_fid(sets[0], labels, sets[1], real, WHOLE, settings)
+    assert "\n" not in str(refused.value)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igan.errors import UserError
-from igan.metrics.frechet_distance import Moments, frechet_distance, moments
+from igan.metrics.frechet_distance import Moments, frechet_distance, intra_distance, moments
 
 
 def distance(generated: np.ndarray, real: np.ndarray) -> float:
@@ -28,6 +28,33 @@ def test_agrees_with_torch_fidelity_and_a_general_matrix_root(two_sets, fidelity
     root = scipy.linalg.sqrtm(one["sigma"] @ other["sigma"])
     expected = np.square(one["mu"] - other["mu"]).sum() + np.trace(one["sigma"] + other["sigma"] - 2 * root.real)
     assert distance(generated, real) == pytest.approx(expected, rel=1e-9)
+
+
+def test_within_classes_it_is_the_mean_over_them_each_by_a_general_matrix_root(random):
+    """However many images a class has."""
+    sides = [
+        [random.normal(size=(count, 3)) @ random.normal(size=(3, 3)) + random.normal(size=3) for count in counts]
+        for counts in ((50, 50), (40, 200))
+    ]
+    expected = []
+    for one, other in zip(*sides, strict=True):
+        root = scipy.linalg.sqrtm(np.cov(one.T) @ np.cov(other.T)).real
+        trace = np.trace(np.cov(one.T) + np.cov(other.T) - 2 * root)
+        expected.append(np.square(one.mean(axis=0) - other.mean(axis=0)).sum() + trace)
+    with pytest.warns(UserWarning, match="classes with only 40 images"):
+        score = intra_distance(*[[moments([each]) for each in side] for side in sides], "a label")
+    assert score.value == pytest.approx(np.mean(expected), rel=1e-9) and score.std is None
+    assert score.protocol == ("mean over 2 classes, each of 50 against 40 to 200 images, float64 moments; a label")
+
+
+def test_classes_that_are_exchanged_are_seen_within_them_alone(random):
+    one, other = random.normal(size=(300, 2)), random.normal(5, 1, size=(300, 2))
+    assert distance(np.concatenate([other, one]), np.concatenate([one, other])) == pytest.approx(0, abs=1e-9)
+    found = [moments([each]) for each in (one, other)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert intra_distance(found, found).value == pytest.approx(0, abs=1e-9)
+        assert intra_distance(found, found[::-1]).value > 40
 
 
 def test_closed_form_of_two_gaussians():

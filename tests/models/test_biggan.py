@@ -163,6 +163,26 @@ def test_kernels_are_orthogonal():
         np.testing.assert_allclose(small, np.eye(len(small)), atol=1e-5)
 
 
+@pytest.mark.parametrize("initializer", ["orthogonal", "normal"])
+def test_all_kernels_and_the_table_of_both_networks_start_as_they_should(initializer):
+    hot = jax.nn.one_hot(jnp.arange(2), CLASSES)
+    settings = {"generator_widths": (8, 8), "discriminator_widths": (8,), "discriminator_halvings": 0}
+    networks = load("biggan", 8, 8, **SMALL | settings, initializer=initializer)
+    seen = 0
+    for network, shape in ((networks.generator, (2, 4)), (networks.discriminator, (2, 8, 8, 3))):
+        params = jax.jit(lambda network=network, shape=shape: network.init(at(labels=hot), jnp.zeros(shape))[0])()
+        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+            if path[-1].key in ("kernel", "embedding"):
+                matrix = np.float64(leaf).reshape(-1, leaf.shape[-1])
+                seen += matrix.size
+                if initializer == "orthogonal":
+                    small = matrix.T @ matrix if len(matrix) >= matrix.shape[1] else matrix @ matrix.T
+                    np.testing.assert_allclose(small, np.eye(len(small)), atol=1e-5, err_msg=str(path))
+                elif matrix.size >= 64:
+                    assert matrix.std() == pytest.approx(0.02, rel=0.35), path
+    assert seen > 3000
+
+
 @pytest.mark.parametrize("threshold", [0.04, 0.5, 1.0, 2.0])
 def test_truncated_numbers_are_those_drawn_again(threshold):
     """Not cut off, not made smaller: 0.540 is the standard deviation at 1, as of a rejection sampler."""

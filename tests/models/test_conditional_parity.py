@@ -1,4 +1,7 @@
-"""One update of conditional residual networks and of BigGAN agrees with PyTorch: hinge, spectral norm, attention."""
+"""One update of conditional residual networks and of BigGAN agrees with PyTorch: hinge, spectral norm, attention.
+
+Also where BigGAN looks at its batch in two parts, as it does at a batch of 2,048 on one device.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +22,7 @@ from tests.references import conditional_torch as reference  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
-CLASSES, COUNT, SIDE, RATE, STRENGTH, TOLERANCE = 3, 5, 8, 0.05, 0.01, 1e-4
+CLASSES, COUNT, SIDE, RATE, STRENGTH, TOLERANCE = 3, 6, 8, 0.05, 0.01, 1e-4
 WIDTHS = {"generator_widths": (8, 8), "discriminator_widths": (8, 8), "discriminator_halvings": 1}
 FAMILIES = {
     "resnet": ({"latent_size": 4, "last_bias": True}, ["conditional_batch_norm"], "discriminator", 1e-5, 0),
@@ -27,7 +30,7 @@ FAMILIES = {
 }
 
 
-def make_game(family):
+def make_game(family, parts):
     settings, own, players, _, _ = FAMILIES[family]
     names = ["hinge", "projection", "spectral_norm", "self_attention", *own]
     configs = {name: technique.defaults(name) | {"enabled": True} for name in names}
@@ -44,7 +47,7 @@ def make_game(family):
     ]
     uniform = technique.GENERATED_LABELS["uniform"](CLASSES)
     networks = networks._replace(classes=CLASSES)
-    return step.Game(networks, techniques, *descent, optimizer.average_rate(1e-4), 1, uniform)
+    return step.Game(networks, techniques, *descent, optimizer.average_rate(1e-4), parts, uniform)
 
 
 def by_path(tree, drop=0):
@@ -58,9 +61,13 @@ def tensor(images):
     return torch.tensor(np.float64(images).transpose(0, 3, 1, 2))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_an_update_agrees_with_pytorch(family):
-    game, random = make_game(family), np.random.default_rng(0)
+@pytest.mark.parametrize(("family", "parts"), [("resnet", 1), ("biggan", 1), ("biggan", 2)])
+def test_an_update_agrees_with_pytorch(family, parts, monkeypatch):
+    """In parts: every k-th image, statistics of the part, a power iteration for each, and the mean of the slopes.
+
+    The orthogonal penalty comes once.
+    """
+    game, random = make_game(family, parts), np.random.default_rng(0)
     images = [random.uniform(-1, 1, (COUNT, SIDE, SIDE, 3)).astype(np.float32) for _ in range(2)]
     labels = [jnp.asarray(random.integers(0, CLASSES, COUNT), jnp.int32) for _ in range(2)]
     batches = Batches(
@@ -86,28 +93,43 @@ def test_an_update_agrees_with_pytorch(family):
         for player in (state.generator, state.discriminator)
     )
     _, _, _, epsilon, pieces = FAMILIES[family]
+    statistics, batch_norm = [], reference.batch_norm
 
-    def fakes(player, label):
+    def watched(values, epsilon):
+        statistics.append(torch.var_mean(values, dim=(0, 2, 3), unbiased=False)[::-1])
+        return batch_norm(values, epsilon)
+
+    monkeypatch.setattr(reference, "batch_norm", watched)
+
+    def hot(label):
+        return torch.nn.functional.one_hot(torch.tensor(np.int64(label)), CLASSES).double()
+
+    def fakes(player, part, label):
         key = stream(state.key, f"{player}/0", 0)
+        key = key if parts == 1 else jax.random.fold_in(key, part)
         drawn = game.generated_labels(stream(key, "labels"), label)
-        latents = torch.tensor(np.float64(game.networks.sample_latents(stream(key, "latents"), COUNT)))
-        hot = torch.nn.functional.one_hot(torch.tensor(np.int64(drawn)), CLASSES).double()
-        return reference.generate(generator, latents, hot, SIDE, epsilon, pieces), hot
+        latents = torch.tensor(np.float64(game.networks.sample_latents(stream(key, "latents"), len(label))))
+        return reference.generate(generator, latents, hot(drawn), SIDE, epsilon, pieces), hot(drawn)
 
     def descend(weights, loss):
         slopes = torch.autograd.grad(loss, list(weights.params.values()))
         for value, slope in zip(weights.params.values(), slopes, strict=True):
             value.data -= RATE * slope
 
-    fake, hot = fakes("discriminator", labels[0])
-    told = torch.nn.functional.one_hot(torch.tensor(np.int64(labels[0])), CLASSES).double()
-    loss = torch.relu(1 - reference.judge(discriminator, tensor(images[0]), told)).mean()
-    loss = loss + torch.relu(1 + reference.judge(discriminator, fake.detach(), hot)).mean()
+    loss = torch.zeros(())
+    for part in range(parts):
+        real, label = images[0][part::parts], labels[0][part::parts]
+        fake, drawn = fakes("discriminator", part, label)
+        loss = loss + torch.relu(1 - reference.judge(discriminator, tensor(real), hot(label))).mean() / parts
+        loss = loss + torch.relu(1 + reference.judge(discriminator, fake.detach(), drawn)).mean() / parts
+        discriminator.vectors.update(discriminator.moved)
     np.testing.assert_allclose(metrics["d/hinge"], loss.item(), rtol=TOLERANCE)
     descend(discriminator, loss)
-    discriminator.vectors.update(discriminator.moved)
-    fake, hot = fakes("generator", labels[1])
-    loss = -reference.judge(discriminator, fake, hot).mean()
+    loss = torch.zeros(())
+    for part in range(parts):
+        fake, drawn = fakes("generator", part, labels[1][part::parts])
+        loss = loss - reference.judge(discriminator, fake, drawn).mean() / parts
+        generator.vectors.update(generator.moved)
     np.testing.assert_allclose(metrics["g/hinge"], loss.item(), rtol=TOLERANCE, atol=TOLERANCE)
     if family == "biggan":
         for name, kernel in generator.params.items():
@@ -128,5 +150,13 @@ def test_an_update_agrees_with_pytorch(family):
             np.testing.assert_allclose(
                 value, weights.params[name].detach(), rtol=TOLERANCE, atol=TOLERANCE, err_msg=name
             )
-    for name, vector in by_path(after.discriminator.variables["averages"], drop=1).items():
-        np.testing.assert_allclose(vector, discriminator.vectors[name], atol=TOLERANCE, err_msg=name)
+        for name, vector in by_path(player.variables.get("averages", {}), drop=1).items():
+            np.testing.assert_allclose(vector, weights.vectors[name], atol=TOLERANCE, err_msg=name)
+    # What it leaves behind are those of the last part.
+    left = by_path(after.generator.variables["statistics"])
+    places = [
+        f"UpBlock_0/{'Linear' if pieces else 'Conditional'}BatchNorm_{index}/PlainBatchNorm_0" for index in (0, 1)
+    ]
+    for place, (mean, variance) in zip([*places, "BatchNorm_0"], statistics[-3:], strict=True):
+        np.testing.assert_allclose(left[f"{place}/mean"], mean.detach(), rtol=TOLERANCE, atol=TOLERANCE)
+        np.testing.assert_allclose(left[f"{place}/variance"], variance.detach(), rtol=TOLERANCE, atol=TOLERANCE)

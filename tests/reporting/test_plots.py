@@ -9,6 +9,7 @@ from PIL import Image
 
 from igan.reporting import plots
 from igan.reporting.assemble import assemble
+from igan.reporting.curves import LOGGED
 from igan.reporting.plots import COLORS, plot_loss, plot_score, plot_test_errors
 from igan.reporting.pooling import chart_labels, keyed_titles, pool
 from igan.reporting.runs import load_runs
@@ -54,10 +55,10 @@ def test_scores_and_losses_have_a_line_for_each_variant(tmp_path):
             curve = ("fid", 20.0) if variant == "ours" else None
             make_run(tmp_path / f"{variant}{seed}", variant=variant, seed=seed, points=50, curve_of_score=curve)
     groups = groups_in(tmp_path)
-    scores, losses = plot_score("fid", groups), plot_loss("g/minimax", groups)
+    scores, losses = plot_score("fid", groups, LOGGED), plot_loss("g/minimax", groups)
     assert [pixels_of_color(scores, color) > 100 for color in COLORS[:2]] == [True, False]
     assert [pixels_of_color(losses, color) > 100 for color in COLORS[:2]] == [True, True]
-    assert plot_score("kid", groups) is None
+    assert plot_score("kid", groups, LOGGED) is None
     assert plot_loss("g/unknown", groups) is None
 
 

@@ -1,18 +1,27 @@
 """A class-conditional run: two replicas, stopped and resumed; images by class."""
 
 import json
+import warnings
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from igan import evaluate, sample
 from igan.config import default
+from igan.errors import UserError
 from igan.evaluate import restore
-from igan.run import experiment, train
+from igan.metrics.extract import FeatureNetwork
+from igan.metrics.frechet_distance import intra_distance, moments
+from igan.metrics.score import Score
+from igan.run import drawing, experiment, scoring, train
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
+pytestmark = [
+    pytest.mark.usefixtures("quick_compilation_of_file"),
+    pytest.mark.filterwarnings("ignore:Fréchet distances of classes with only"),
+]
 
 
 def game(epochs=2):
@@ -29,7 +38,21 @@ def game(epochs=2):
         config.techniques[name].enabled = True
     config.evaluation.interval = config.checkpoint.interval = config.reporting.samples_interval = 4
     config.reporting.samples = 10
+    config.evaluation.images, config.evaluation.scores_interval = 45, 1000  # The last update alone.
     return config
+
+
+def judge_of_pixels(params, images, levels):
+    """Instead of a classifier that takes its time to learn."""
+    return dict.fromkeys(levels, images.reshape(len(images), -1)[:, 1000:1005].astype(jnp.float32))
+
+
+JUDGE = FeatureNetwork("a judge", ("logits", "classifier"), {}, judge_of_pixels)
+
+
+@pytest.fixture
+def judge(monkeypatch):
+    monkeypatch.setattr(scoring.image_classifier, "load", lambda name, images, labels: JUDGE)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +60,12 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("conditional")
     train.run(game(epochs=1), folder / "run")
     train.run(game(), folder / "run")
-    train.run(game(), folder / "whole")
+    whole = game()
+    whole.evaluation.scores = ("intra_fid_classifier",)
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Fréchet distances of classes")
+        patch.setattr(scoring.image_classifier, "load", lambda name, images, labels: JUDGE)
+        train.run(whole, folder / "whole")
     return folder
 
 
@@ -91,12 +119,9 @@ def test_what_cannot_be_sampled_is_refused_in_a_line(run, capsys, argument, mess
 
 
 def test_scores_at_several_truncations_are_a_table_a_curve_and_no_summary(run, capsys, monkeypatch):
-    from igan.metrics.score import Score
-    from igan.run import scoring
-
     def make(config, built, options):
         return lambda state, is_stopping: {
-            name: scoring._together([Score(options["truncation"] * factor, None, "of 2 images")], options)
+            name: scoring._together([Score(options["truncation"] * factor, None, "of 2 images")], options, 20)
             for name, factor in (("fid", 2.0), ("inception_score", -1.0))
         }
 
@@ -106,9 +131,47 @@ def test_scores_at_several_truncations_are_a_table_a_curve_and_no_summary(run, c
     assert evaluate.main(command) == 0
     printed = capsys.readouterr().out
     assert "truncation=0.5 standing_passes=3  fid 1  inception_score -0.5" in printed
-    assert "fid: of 2 images; standing_passes=3; truncation=1" in printed
+    assert "fid: of 2 images; batch statistics of 20 latents; standing_passes=3; truncation=1" in printed
     written = json.loads((run / "run" / "tradeoff.json").read_text())
     assert [row["truncation"] for row in written["rows"]] == [0.5, 1.0]
     with Image.open(run / "run" / "tradeoff.png") as picture:
         assert picture.format == "PNG"
     assert (run / "run" / "summary.json").read_text() == before
+
+
+def test_each_class_is_scored_by_itself_while_training_and_afterwards(run, judge, capsys):
+    """45 images are four of each of ten classes, against all training images of each."""
+    trained = json.loads((run / "whole" / "summary.json").read_text())["scores"]["intra_fid_classifier"]
+    assert evaluate.main([f"--workdir={run / 'whole'}", "--scores=intra_fid_classifier", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["scores"]["intra_fid_classifier"]
+    assert found["protocol"] == trained["protocol"]
+    assert found["value"] == pytest.approx(trained["value"], rel=1e-3)  # On eight devices, not two.
+    built = experiment.build(game())
+    _, state = restore(run / "whole", built, best=False)
+    labels = built.dataset.train_labels
+    real = built.dataset.train_images.repeat(3, axis=3)
+    for replica in range(2):
+        images = drawing.make_draw(built, {}, tuple(range(10)))(state, replica, 40).read(0, 40)
+        sides = [
+            [moments([np.asarray(judge_of_pixels({}, each[of == label], ["one"])["one"])]) for label in range(10)]
+            for each, of in ((images, np.arange(40) % 10), (real, labels))
+        ]
+        expected = intra_distance(*sides, "a judge, features of its last hidden layer; reference mnist5k train")
+        assert found["value"][replica] == pytest.approx(expected.value, rel=1e-4)
+    assert found["protocol"] == f"{expected.protocol}; batch statistics of 20 latents"
+    assert "mean over 10 classes, each of 4 against " in found["protocol"]
+
+
+def test_scores_within_classes_are_refused_without_labels_or_with_too_few_images(small):
+    small.evaluation.scores = ("intra_fid_classifier",)
+    with pytest.raises(UserError, match="networks of this run are given no labels: leave it out, or") as refused:
+        scoring.check(small, experiment.build(small))
+    assert "\n" not in str(refused.value)
+    config = game()
+    config.evaluation.scores, config.evaluation.images = ("intra_fid",), 19
+    built = experiment.build(config)
+    with pytest.raises(UserError, match=r"19 are not that for 10 classes: set --config.evaluation.images=20"):
+        scoring.check(config, built)
+    config.evaluation.images, config.evaluation.reference_images = 20, 12
+    with pytest.raises(UserError, match=r"class \d has [01]: set --config.evaluation.reference_images=0"):
+        scoring.check(config, built)

@@ -90,7 +90,9 @@ def test_scores_are_those_of_each_replicas_images_beside_the_drawn_reference(con
         assert found["classifier_score"]["std"][replica] == pytest.approx(expected.std, rel=1e-2, abs=1e-6)
     assert found["fid_768"]["std"] is None
     assert found["fid_768"]["protocol"].startswith("150 against 300 images")
-    assert found["fid_768"]["protocol"].endswith("reference mnist5k train, 300 of 4,000")
+    assert found["fid_768"]["protocol"].endswith(
+        "reference mnist5k train, 300 of 4,000; batch statistics of 32 latents"
+    )
     assert found["fid_768"]["value"][0] != found["fid_768"]["value"][1]
 
 
@@ -140,7 +142,7 @@ def test_the_length_of_paths_is_that_of_neighbours_on_them(config, game):
     protocol = (
         "12 whole paths, slerp in z, epsilon 0.0001, percentiles 1 to 99; square distances (not LPIPS) of toy trunk"
     )
-    assert found["path_length_768"]["protocol"] == f"{protocol}, features 768"
+    assert found["path_length_768"]["protocol"] == f"{protocol}, features 768; batch statistics of 32 latents"
 
 
 def test_several_scores_look_at_images_that_are_drawn_once(config, game, monkeypatch):
