@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from igan import hosts
-from igan.config import Config, plain
+from igan.config import PER_DEVICE, Config, plain
 from igan.data import Stream, points, sources
 from igan.errors import RunError, one_line
 from igan.game.engine import Feed
@@ -87,6 +87,8 @@ def prepare(config: Config, records: Path) -> tuple[Config, Experiment, Scorer |
         built = built._replace(dataset=built.dataset._replace(notice=notice))
     with config.unlocked():
         config.data.source, config.data.fingerprint = source_of(built.dataset.name), built.dataset.fingerprint()
+        if config.sharding == PER_DEVICE and config.replicas == 1:  # What is computed depends on it.
+            config.devices = len(built.devices)
     summary.announce(built, config)
     return config, built, scoring.make(config, built) if config.evaluation.scores else None
 
