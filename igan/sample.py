@@ -7,19 +7,25 @@
     python -m igan.sample --workdir=runs/biggan --class=all                        # a column for each class
     python -m igan.sample --workdir=runs/stylegan --psi=0.7 --psi_layers=8         # of networks that have styles
 
-Image i is a pure function of the run's seed and of i, the one that scores look at. Exit codes: 0 done; 1 failed; 2 the
-command is wrong.
+Image i is a pure function of the run's seed and of i, the one that scores look at. Several hosts that are given the
+same command with --hosts draw a part each, and the first one writes. Exit codes: 0 done; 1 failed; 2 the command is
+wrong.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from igan import cache, writing
+import jax
+
+from igan import cache, hosts, writing
 from igan.errors import RunError, UserError, exit_code
-from igan.evaluate import add_sampling_options, restore, sampling_options
+from igan.evaluate import add_hosts, add_sampling_options, on_all_hosts, remark, restore, sampling_options
+from igan.metrics.images import Images
 from igan.run import drawing, signals, workdir
+from igan.run.experiment import Experiment
+from igan.types import GameState
 
 PICTURE = 10_000  # Images that one picture may hold.
 MOST = 2**31 - 1  # Images: each has a number of its own in 32 bits.
@@ -30,13 +36,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     cache.keep_compiled_programs(cache.compiled_programs())
     with signals.raised():
-        return exit_code(lambda: run(options), flags={"--config.data.dir": "--data_dir"})
+        return exit_code(lambda: on_all_hosts(options, run), flags={"--config.data.dir": "--data_dir"})
 
 
 def run(options: argparse.Namespace) -> None:
     """Draws the images and writes them."""
     directory = Path(options.workdir).expanduser()
     output = Path(options.output or directory / "samples.png")
+    with hosts.together():
+        built, classes, draw = prepare(options, directory, output)
+        step, state = restore(directory, built, options.best)
+    images = drawing.dealt(draw(state, options.replica, options.count))
+    if jax.process_index():
+        writing.follow(images)
+        return
+    columns = len(classes) if len(classes) > 1 else 0
+    try:
+        writing.write(images, built.dataset.space.shape[-1], output, columns)
+    except OSError as error:
+        raise RunError(f"could not write {output}: {error.strerror or error}") from error
+    print(f"{options.count:,} images at update {step:,} in {output}")
+
+
+def prepare(
+    options: argparse.Namespace, directory: Path, output: Path
+) -> tuple[Experiment, Sequence[int], Callable[[GameState, int, int], Images]]:
+    """Returns the experiment, the classes that are asked for, and what draws their images.
+
+    Raises UserError where the command is wrong.
+    """
     if not (output.suffix in (".png", ".npz") or writing.is_folder(output)):
         raise UserError(f"--output={output} is neither a .png nor an .npz file, nor a folder")
     if writing.is_folder(output) and output.is_dir() and any(output.iterdir()):
@@ -58,13 +86,7 @@ def run(options: argparse.Namespace) -> None:
     classes = classes_of(options.classes, built.game.networks.classes)
     draw = drawing.make_draw(built, sampling_options(options), classes)
     announce(options.count, space.shape, output)
-    step, state = restore(directory, built, options.best)
-    columns = len(classes) if len(classes) > 1 else 0
-    try:
-        writing.write(draw(state, options.replica, options.count), space.shape[-1], output, columns)
-    except OSError as error:
-        raise RunError(f"could not write {output}: {error.strerror or error}") from error
-    print(f"{options.count:,} images at update {step:,} in {output}")
+    return built, classes, draw
 
 
 def classes_of(text: str | None, known: int) -> Sequence[int]:
@@ -96,10 +118,9 @@ def announce(count: int, shape: tuple[int, ...], output: Path) -> None:
     if count > MOST:
         raise UserError(f"--count={count:,}: expected at most {MOST:,}")
     height, width, channels = shape
-    print(
+    remark(
         f"{count:,} images of {width} x {height} pixels and {channels} channel(s), at most"
-        f" {writing.in_bytes(needed)} in {output}",
-        file=sys.stderr,
+        f" {writing.in_bytes(needed)} in {output}"
     )
 
 
@@ -115,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--class", dest="classes", metavar="CLASS", help="a number, several like 3,5, or all; by turns")
     add_sampling_options(parser)
     parser.add_argument("--best", action="store_true", help="the checkpoint with the best score, not the newest")
+    add_hosts(parser)
     return parser
 
 

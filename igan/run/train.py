@@ -45,6 +45,7 @@ def run(config: Config, directory: Path) -> dict[str, Any]:
         with hosts.together():
             stack.enter_context(workdir.held(records))
             config, built, scorer = prepare(config, records)
+        hosts.check_sees(directory)
         hosts.check_same(config=plain(config), data=[built.dataset.name, built.training_images])
         workdir.write(records / "config.json", plain(config))
         checkpoints = stack.enter_context(Checkpoints(directory / "checkpoints", config.checkpoint.keep, print))
