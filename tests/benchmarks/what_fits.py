@@ -69,17 +69,17 @@ def plan(row: str, target: str, minutes: float) -> dict[str, Any]:
 
 
 def cell(found: dict[str, Any]) -> str:
-    """Returns a plan in a few words.
+    """Returns a plan in a few words: the memory of one device, the least time of an update, and what bounds it.
 
     >>> cell({"error": "the compiler is missing"})
     'the compiler is missing'
     """
     if "error" in found:
         return found["error"]
-    size = f"{found['bytes_per_device'] / 2**30:.2f} GiB"
+    size = f"{found['bytes_per_device'] / 2**20:,.0f} MiB"
     verdict = size if found["fits"] else f"**does not fit**, {size}"
-    if (hours := found["hours_bound"]) is not None:
-        verdict += f"; {found['bounded_by']}, {hours:.2g} h"
+    if (seconds := found["seconds_per_update_bound"]) is not None:
+        verdict += f"; {seconds * 1e6:.3g} us, {found['bounded_by']}"
     return verdict + (f"; {found['replicas']} replicas" if found["replicas"] > 1 else "")
 
 
