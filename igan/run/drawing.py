@@ -152,7 +152,7 @@ def _reader(
     imagine: Imagine,
     store: Callable[[Array], Array],
 ) -> Callable[[GameState, int], Callable[[int, int], np.ndarray]]:
-    """Returns a function (state, replica) -> (start, stop) -> images of these numbers, on this host's devices in blocks."""
+    """Returns a function (state, replica) -> (start, stop) -> images of these numbers, drawn on this host's devices."""
     game, networks = built.game, built.game.networks
     here = of_this_host(built.devices)
     mesh = Mesh(np.array(here), ("data",))
