@@ -21,6 +21,7 @@ MAY_CHANGE = ("epochs", "steps_per_chunk", "devices", "data.dir", "evaluation", 
 # Fields that techniques once had, with their defaults: runs that left them so are opened without.
 RETIRED = {("r1", "ramp"): 0, ("r2", "ramp"): 0}
 NEVER = object()
+GLOBAL, PER_DEVICE = SHARDINGS = ("global", "per_device")
 
 
 def default(networks: str = "fully_connected") -> Config:
@@ -39,6 +40,7 @@ def default(networks: str = "fully_connected") -> Config:
     config.epochs = 300  # Passes of the discriminator over the unlabelled images.
     config.batch_size = 100  # Images of each kind (labelled, unlabelled, generated) a step of a player.
     config.accumulate = 1  # In how many parts a step looks at its batch: a large one in less memory.
+    config.remat = False  # Keep less between the passes and compute it again: less memory for deep networks, slower.
     config.labels_per_class = 10  # Labelled training images a class, drawn at random; 0: all. Used by semi_supervised.
     # Labels of generated images, of networks that are given labels: "data", as often as in the data (those of the real
     config.generated_labels = "data"  # images of the same step), or "uniform", each class as often as the others.
@@ -50,6 +52,8 @@ def default(networks: str = "fully_connected") -> Config:
     # others) goes there along half a cosine, and the half-life of the average grows from nothing, as R3GAN's; 0:
     config.ramp_share = 0.0  # nothing moves.
     config.devices = 0  # How many devices to use; 0: all there are.
+    # Of a batch that devices share: "global", their number does not matter; "per_device", as `jax.pmap` has it: each
+    config.sharding = "global"  # has statistics, minibatch features and noise of its own. See docs/scale.md.
     config.steps_per_chunk = 0  # Updates a dispatch; 0: chosen so that a chunk takes a second or two.
     config.went_back = ()  # Filled in by --from=best: to which updates, and what was changed then.
     config.deterministic = False  # On a GPU: bit for bit the same result every time, somewhat slower.
@@ -204,6 +208,7 @@ def validate(config: Config) -> None:
             f"config.evaluation.best is {config.evaluation.best}, but no scores are computed: add"
             " --config.evaluation.scores=..., or leave it out"
         )
+    _require(config, "sharding", " or ".join(SHARDINGS), lambda name: name in SHARDINGS)
     _require(config, "generated_labels", "data or uniform", lambda name: name in technique.GENERATED_LABELS)
     _require(config, "average_rate", "a number in (0, 1]", lambda rate: 0 < rate <= 1)
     _require(config, "ramp_share", "a number in [0, 1]", lambda share: 0 <= share <= 1)

@@ -6,6 +6,8 @@
     python -m igan.evaluate --workdir=runs/biggan --scores=inception_score,fid --truncation=0.2,0.4,0.6,0.8,1
     python -m igan.evaluate --workdir=runs/stylegan --scores=fid,precision_recall --psi=0.5,0.7,1
 
+Several hosts that are given the same command with --hosts score together: each looks at a part of the images.
+
 The run may still be training: nothing of it is changed. If the checkpoint is the run's last, the scores are added to
 its summary.json, where `python -m igan.report` finds them, but for those of truncated latents or styles: these are
 written to tradeoff.json, and drawn in tradeoff.png if there are two scores. Every number is printed with its protocol.
@@ -22,8 +24,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from igan import cache, tradeoff
-from igan.config import Config
+import jax
+
+from igan import cache, hosts, tradeoff
+from igan.config import Config, plain
 from igan.errors import FLOAT32_MAX, RunError, UserError, exit_code
 from igan.layers import truncation
 from igan.metrics.compute import notes
@@ -48,55 +52,74 @@ def main(arguments: Sequence[str] | None = None) -> int:
     named = {
         f"--config.evaluation.{field}": f"--{field}" for field in ("inception_weights", "images", "reference_images")
     }
-    return exit_code(lambda: run(options), flags=named | {"--config.data.dir": "--data_dir"})
+    return exit_code(lambda: on_all_hosts(options, run), flags=named | {"--config.data.dir": "--data_dir"})
+
+
+def on_all_hosts(options: argparse.Namespace, command: Callable[[argparse.Namespace], object]) -> None:
+    """Runs a command with its options; with --hosts it is one of several that all run it."""
+    if options.hosts:
+        hosts.join(options.hosts)
+    with hosts.quiet(), hosts.all_or_none():
+        command(options)
+
+
+def add_hosts(parser: argparse.ArgumentParser) -> None:
+    """Adds to a command line where the hosts are that run it together."""
+    parser.add_argument("--hosts", default="", help="where several processes share the work: as of igan.main")
+
+
+def remark(text: str) -> None:
+    """Prints a line on stderr, on the first host only."""
+    if not jax.process_index():
+        print(text, file=sys.stderr)
 
 
 def run(options: argparse.Namespace) -> None:
     """Evaluates, prints, and adds scores to the summary they belong to."""
     directory = Path(options.workdir).expanduser()
-    config = settle(options, directory)
-    built = experiment.reopen(config)
-    if any(getattr(options, name) is not None for name in (*TRUNCATIONS, truncation.PSI_LAYERS, drawing.PASSES)):
-        trade_off(options, directory, config, built)
-        return
-    scorer = scoring.make(config, built) if config.evaluation.scores else None
-    step, state = restore(directory, built, options.best)
+    asked: list[dict[str, float]] = [{}]
+    with hosts.together():
+        config = settle(options, directory)
+        built = experiment.reopen(config)
+        named = (*TRUNCATIONS, truncation.PSI_LAYERS, drawing.PASSES)
+        if is_trade_off := any(getattr(options, name) is not None for name in named):
+            if not config.evaluation.scores:
+                raise UserError(
+                    "--truncation, --psi and --standing_passes are of scores: add --scores=inception_score,fid, say"
+                )
+            asked = list(each_truncation(options))
+        scorers = [scoring.make(config, built, sampling) for sampling in asked] if config.evaluation.scores else []
+        step, state = restore(directory, built, options.best)
+    hosts.check_same(config=plain(config), step=step)
+    with notes(remark):
+        scores = [scorer(state, lambda: False) for scorer in scorers]
     result: dict[str, Any] = {"workdir": str(directory), "step": step}
-    if built.has_test_errors:
+    if not is_trade_off and built.has_test_errors:
         errors = built.engine.test_errors(state, built.plan.reached(step))
         result |= {"test_examples": built.test_examples, "test_errors": errors.averaged.tolist()}
         result |= {"test_errors_raw": errors.raw.tolist(), "ensemble_errors": int(errors.ensemble)}
-    if scorer:
-        with notes(lambda note: print(note, file=sys.stderr)):
-            result["scores"] = scorer(state, lambda: False)
+    if jax.process_index():
+        return
+    if is_trade_off:
+        result["rows"] = [{**sampling, "scores": found} for sampling, found in zip(asked, scores, strict=True)]
+    elif scores:
+        result["scores"] = scores[0]
+    write_down(options, directory, result)
+
+
+def write_down(options: argparse.Namespace, directory: Path, result: dict[str, Any]) -> None:
+    """Prints a result, and writes the scores of it into the run's files."""
     if options.json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
+    elif "rows" in result:
+        print(tradeoff.table(result))
     else:
         show(result)
-    if scorer:
-        add_to_summary(directory, step, result["scores"])
-
-
-def trade_off(options: argparse.Namespace, directory: Path, config: Config, built: Experiment) -> None:
-    """Scores the averaged generator at each truncation, prints a table of them, and writes it down.
-
-    Raises UserError where no scores are asked for, or the networks cannot truncate.
-    """
-    if not config.evaluation.scores:
-        raise UserError(
-            "--truncation, --psi and --standing_passes are of scores: add --scores=inception_score,fid, say"
-        )
-    asked = list(each_truncation(options))
-    scorers = [(sampling, scoring.make(config, built, sampling)) for sampling in asked]
-    step, state = restore(directory, built, options.best)
-    rows = []
-    with notes(lambda note: print(note, file=sys.stderr)):
-        for sampling, scorer in scorers:
-            rows.append({**sampling, "scores": scorer(state, lambda: False)})
-    result = {"workdir": str(directory), "step": step, "rows": rows}
-    print(json.dumps(result, indent=2, ensure_ascii=False) if options.json else tradeoff.table(result))
-    for path in tradeoff.write(result, directory):
-        print(f"written to {path}", file=sys.stderr)
+    if "rows" in result:
+        for path in tradeoff.write(result, directory):
+            remark(f"written to {path}")
+    elif "scores" in result:
+        add_to_summary(directory, result["step"], result["scores"])
 
 
 def each_truncation(options: argparse.Namespace) -> Iterator[dict[str, float]]:
@@ -229,6 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     add_sampling_options(parser, several="; several like 0.4,0.7: a table and a plot")
     parser.add_argument("--best", action="store_true", help="the checkpoint with the best score, not the newest")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    add_hosts(parser)
     return parser
 
 

@@ -7,15 +7,18 @@ same order. So every host runs the whole of igan.run.train; what the others writ
 import contextlib
 import json
 import os
+import pickle
 import re
+import secrets
 import shutil
 import sys
 import tempfile
+import time
 import traceback
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -26,6 +29,8 @@ from igan.errors import RunError, UserError, one_line, tell
 
 FOUND = "auto"
 SECONDS_TO_JOIN = 300
+SECONDS_TO_SEE = 60  # What another host has written: clients of NFS look for new files twice a minute at least.
+Result = TypeVar("Result")
 
 
 def join(where: str) -> None:
@@ -63,18 +68,26 @@ def records(directory: Path) -> Iterator[Path]:
 
     What the others print is thrown away as well, but for errors. All of them find what an earlier session has recorded.
     """
-    with contextlib.ExitStack() as stack:
+    with quiet(), contextlib.ExitStack() as stack:
         folder = directory
         if jax.process_index():
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="igan-")))
             for name in ("config.json", "metrics.jsonl"):
                 with contextlib.suppress(OSError):  # The first one says what is wrong with it.
                     shutil.copy(directory / name, folder)
-            nowhere = stack.enter_context(Path(os.devnull).open("w"))
-            stack.enter_context(contextlib.redirect_stdout(nowhere))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("records")  # The first one changes nothing before all have copied it.
         yield folder
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Throws away what is printed on all hosts but the first, but for errors."""
+    with contextlib.ExitStack() as stack:
+        if jax.process_index():
+            nowhere = stack.enter_context(Path(os.devnull).open("w"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        yield
 
 
 @contextlib.contextmanager
@@ -92,6 +105,55 @@ def together() -> Iterator[None]:
             everyone = np.flatnonzero(multihost_utils.process_allgather(np.array(failed)))
             if len(everyone) and not failed:
                 raise RunError(f"host {everyone[0]} could not begin; what it printed says why")
+
+
+def share(work: Callable[[], Result]) -> list[Result]:
+    """Returns what each host makes of its part of some work; where that is an error of one of them, all raise it.
+
+    Results travel as they are: float64 stays float64.
+
+    >>> share(lambda: 1.5)  # On one host.
+    [1.5]
+    """
+    if jax.process_count() == 1:
+        return [work()]
+    outcome: tuple[Any, Exception | None]
+    try:
+        outcome = (work(), None)
+    except (UserError, RunError, OSError) as error:
+        outcome = (None, error)
+    content = np.frombuffer(pickle.dumps(outcome), np.uint8)
+    sizes = np.ravel(multihost_utils.process_allgather(np.array(len(content), np.uint32)))
+    everyone = multihost_utils.process_allgather(np.pad(content, (0, int(sizes.max()) - len(content))))
+    found = [pickle.loads(each[:size].tobytes()) for each, size in zip(everyone, sizes, strict=True)]
+    for _, error in found:
+        if error is not None:
+            raise error
+    return [result for result, _ in found]
+
+
+def check_sees(directory: Path) -> None:
+    """Raises UserError on all hosts unless each sees what the first one writes into a directory, which is there."""
+    if jax.process_count() == 1:
+        return
+    mark = directory / share(lambda: f".seen-{secrets.token_hex(8)}")[0]
+    is_first = jax.process_index() == 0
+    share(mark.touch if is_first else lambda: None)
+    sees = share(lambda: is_first or _appears(mark))
+    if is_first:
+        mark.unlink(missing_ok=True)
+    if not all(sees):
+        raise UserError(
+            f"--workdir={directory} is on a disk that host {sees.index(False)} does not see: choose a folder that all"
+            " hosts share, as on a network file system"
+        )
+
+
+def _appears(path: Path) -> bool:
+    deadline = time.monotonic() + SECONDS_TO_SEE
+    while not (found := path.exists()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
 
 
 def check_same(**things: Any) -> None:
@@ -152,6 +214,19 @@ def rows(sharding: NamedSharding, count: int) -> range:
     indices = sharding.addressable_devices_indices_map((count,)).values()
     bounds = [index[0].indices(count)[:2] for index in indices if index]
     return range(min(start for start, _ in bounds), max(stop for _, stop in bounds))
+
+
+def pick(tree: Any, index: int) -> Any:
+    """Returns one entry along the leading axis of arrays of a mesh, on a device of every host that takes part."""
+
+    def entry(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf[index], tree)
+
+    if jax.process_count() == 1:
+        return entry(tree)
+    mesh = jax.tree.leaves(tree)[0].sharding.mesh
+    found = jax.jit(entry, out_shardings=NamedSharding(mesh, PartitionSpec()))(tree)
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), found)
 
 
 def gather(tree: Any) -> Any:

@@ -112,7 +112,8 @@ def plan(
     validate(config)
     loaded = shapes.of(config, data)
     built = compiling.build(config, target, loaded)
-    return bounds.plan(config, built, target, compiling.measure(built, target, loaded.resident, note), price)
+    measured = [compiling.measure(built, target, stage, loaded.resident, note) for stage in built.plan.stages]
+    return bounds.plan(config, built, target, measured, price)
 
 
 def find(config: Config, target: targets.Target, field: str, data: str, note: Callable[[str], None]) -> int:

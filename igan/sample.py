@@ -9,22 +9,27 @@
     python -m igan.sample --workdir=runs/cifar10 --interpolate                     # rows: interpolations.png
     python -m igan.sample --workdir=runs/cifar10 --nearest --count=8               # learnt by heart? nearest.png
 
-Image i is a pure function of the run's seed and of i, the one that scores look at. Exit codes: 0 done; 1 failed; 2 the
-command is wrong.
+Image i is a pure function of the run's seed and of i, the one that scores look at. Several hosts that are given the
+same command with --hosts draw a part each, and the first one writes. Exit codes: 0 done; 1 failed; 2 the command is
+wrong.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 
-from igan import cache, memory, writing
+from igan import cache, hosts, memory, writing
+from igan.config import Config
 from igan.errors import RunError, UserError, exit_code
-from igan.evaluate import add_sampling_options, restore, sampling_options
+from igan.evaluate import add_hosts, add_sampling_options, on_all_hosts, remark, restore, sampling_options
 from igan.metrics.images import Images, read_once
 from igan.run import drawing, signals, workdir
+from igan.run.experiment import Experiment
+from igan.types import GameState
 from igan.version import ShowVersion
 
 PICTURE = 10_000  # Images that one picture may hold.
@@ -36,13 +41,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     cache.keep_compiled_programs(cache.compiled_programs())
     with signals.raised():
-        return exit_code(lambda: run(options), flags={"--config.data.dir": "--data_dir"})
+        return exit_code(lambda: on_all_hosts(options, run), flags={"--config.data.dir": "--data_dir"})
 
 
 def run(options: argparse.Namespace) -> None:
     """Draws the images and writes them."""
     directory = Path(options.workdir).expanduser()
     output = check(options, directory)
+    with hosts.together():
+        config, built, classes, draw = prepare(options, directory, output)
+        step, state = restore(directory, built, options.best)
+    drawn, columns = drawing.dealt(draw(state, options.replica, options.count)), options.interpolate or 0
+    if len(classes) > 1 and output.suffix == ".png" and not columns:
+        drawn, columns = class_by_class(drawn, len(classes)), options.count // len(classes)
+    if jax.process_index():
+        writing.follow(drawn)
+        return
+    try:
+        if options.nearest:
+            memory.write(config, built, drawn, output)
+        else:
+            writing.write(drawn, built.dataset.space.shape[-1], output, columns)
+    except OSError as error:
+        raise RunError(f"could not write {output}: {error.strerror or error}") from error
+    print(f"{options.count:,} images at update {step:,} in {output}")
+
+
+def prepare(
+    options: argparse.Namespace, directory: Path, output: Path
+) -> tuple[Config, Experiment, Sequence[int], Callable[[GameState, int, int], Images]]:
+    """Returns the config, the experiment, the classes that are asked for, and what draws their images.
+
+    Raises UserError where the command is wrong.
+    """
     config = workdir.load(directory)
     if options.count is None:
         options.count = 10 if options.nearest else 100
@@ -64,18 +95,7 @@ def run(options: argparse.Namespace) -> None:
     if row := options.interpolate or (len(classes) if len(classes) > 1 and output.suffix == ".png" else 0):
         options.count = -(-options.count // row) * row  # Whole rows, or as many of each class.
     announce(options.count, space.shape, output)
-    step, state = restore(directory, built, options.best)
-    drawn, columns = draw(state, options.replica, options.count), options.interpolate or 0
-    if len(classes) > 1 and output.suffix == ".png" and not columns:
-        drawn, columns = class_by_class(drawn, len(classes)), options.count // len(classes)
-    try:
-        if options.nearest:
-            memory.write(config, built, drawn, output)
-        else:
-            writing.write(drawn, space.shape[-1], output, columns)
-    except OSError as error:
-        raise RunError(f"could not write {output}: {error.strerror or error}") from error
-    print(f"{options.count:,} images at update {step:,} in {output}")
+    return config, built, classes, draw
 
 
 def check(options: argparse.Namespace, directory: Path) -> Path:
@@ -91,6 +111,8 @@ def check(options: argparse.Namespace, directory: Path) -> Path:
     output = Path(options.output or directory / f"{name}.png")
     if options.nearest and (options.interpolate or output.suffix != ".png"):
         raise UserError("--nearest is a picture of samples: give --output=FILE.png, and leave --interpolate out")
+    if options.nearest and jax.process_count() > 1:
+        raise UserError("--nearest looks at the training images of one host: leave --hosts out")
     if options.interpolate is not None and not 2 <= options.interpolate <= 100:
         raise UserError(f"--interpolate={options.interpolate}: expected 2 to 100 images a row, or --interpolate for 10")
     if not (output.suffix in (".png", ".npz") or writing.is_folder(output)):
@@ -136,10 +158,9 @@ def announce(count: int, shape: tuple[int, ...], output: Path) -> None:
     if count > MOST:
         raise UserError(f"--count={count:,}: expected at most {MOST:,}")
     height, width, channels = shape
-    print(
+    remark(
         f"{count:,} images of {width} x {height} pixels and {channels} channel(s), at most"
-        f" {writing.in_bytes(needed)} in {output}",
-        file=sys.stderr,
+        f" {writing.in_bytes(needed)} in {output}"
     )
 
 
@@ -160,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--class", dest="classes", metavar="CLASS", help="a number, several like 3,5, or all; by turns")
     add_sampling_options(parser)
     parser.add_argument("--best", action="store_true", help="the checkpoint with the best score, not the newest")
+    add_hosts(parser)
     return parser
 
 

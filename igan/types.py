@@ -187,6 +187,7 @@ class Networks(NamedTuple):
     joint: bool = False
     # Mostly convolutions: they gain nothing from several batches side by side, as matrix products do.
     convolutional: bool = False
+    blocks: bool = False  # Whether they have blocks whose ends are marked (`igan.layers.block_end`).
     gives: frozenset[str] = frozenset()  # What techniques may need of them: names of `igan.game.technique.NEEDS`.
     classes: int = 0  # Of the labels that both are given (`Context.labels`); 0: none.
     stages: tuple[Stage, ...] = (Stage(),)  # For networks that grow, which also

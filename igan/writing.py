@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import track
@@ -89,6 +90,12 @@ def write(images: Images, channels: int, output: Path, columns: int = 0) -> None
             partial.write_bytes(encode_png(image_grid(pictures, columns, (0, 255))))
 
 
+def follow(images: Images) -> None:
+    """Reads what `write` reads, where another host writes what all of them draw."""
+    for _ in _batches(images, 1):
+        pass
+
+
 @contextmanager
 def _whole(output: Path) -> Iterator[Path]:
     """Yields another name in the same folder, which becomes the right one at the end; nothing is left otherwise."""
@@ -139,5 +146,6 @@ def _write_folder(images: Images, channels: int, output: Path) -> None:
 
 
 def _batches(images: Images, channels: int) -> Iterator[tuple[int, np.ndarray]]:
-    for start in track(range(0, images.count, BATCH), "Generating", console=Console(stderr=True)):
+    others = jax.process_index() > 0
+    for start in track(range(0, images.count, BATCH), "Generating", console=Console(stderr=True), disable=others):
         yield start, images.read(start, min(start + BATCH, images.count))[..., :channels]

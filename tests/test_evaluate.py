@@ -52,7 +52,7 @@ def scripted(monkeypatch, values: dict[int, float], events: dict[int, Any] | Non
             raise scoring.StoppedError
         return {"fid": {"value": [values[step]], "std": None, "protocol": "scripted"}}
 
-    monkeypatch.setattr(scoring, "make", lambda config, built: score)
+    monkeypatch.setattr(scoring, "make", lambda config, built, options=None: score)
 
 
 def score_lines(folder: Path) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from igan import hosts
 from igan.errors import UserError
-from igan.run import experiment, scoring, train
+from igan.run import experiment, train
 from tests.conftest import compiled_quickly, small_game
 from tests.outcome import assert_same_arrays, lines_without_seconds, newest
 
@@ -34,6 +34,7 @@ from igan.run import train
 from igan.errors import exit_code
 from tests.test_hosts import game
 hosts.join(sys.argv[1])
+hosts.SECONDS_TO_SEE = 1
 with compiled_quickly():
     sys.exit(exit_code(lambda: train.run(game(*sys.argv[3:]), Path(sys.argv[2]))))
 """
@@ -55,9 +56,14 @@ def game(data: str, replicas: str, epochs: str, seed: str = "1") -> ConfigDict:
 
 
 def start(
-    folder: Path, *arguments: str, second: tuple[str, ...] = (), by_srun: bool = False, largest_file: int = -1
+    folder: Path,
+    *arguments: str,
+    second: tuple[str, ...] = (),
+    second_folder: Path | None = None,
+    by_srun: bool = False,
+    largest_file: int = -1,
 ) -> list[subprocess.Popen[str]]:
-    """Starts both hosts; the arguments are those of `game`, where the second host's may differ.
+    """Starts both hosts; the arguments are those of `game`, where the second host's may differ, as may its folder.
 
     The first host cannot write files larger than `largest_file`.
     """
@@ -75,7 +81,7 @@ def start(
             environment |= {"SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)}
         processes.append(
             subprocess.Popen(
-                [sys.executable, "-c", HOST, where, str(folder), *of_host],
+                [sys.executable, "-c", HOST, where, str((number and second_folder) or folder), *of_host],
                 cwd=REPOSITORY,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -157,6 +163,15 @@ def test_hosts_with_different_commands_are_told(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()  # Or the corrected command would be refused.
 
 
+def test_a_folder_that_one_host_does_not_see_is_told(tmp_path: Path) -> None:
+    folder, other = tmp_path / "run", tmp_path / "another disk"
+    (other / "samples").mkdir(parents=True)  # As an earlier run may have left it.
+    for code, _, error in finish(start(folder, "embedded", "1", "1", second_folder=other)):
+        assert code == 2 and len(error.splitlines()) == 1, error
+        assert error.startswith("error: --workdir=") and "host 1 does not see" in error
+    assert not folder.exists() and not any(path.name.startswith(".seen") for path in other.iterdir())
+
+
 def test_a_lost_host_ends_the_other(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     processes = start(folder, "embedded", "1", "400")
@@ -175,12 +190,9 @@ def test_a_host_that_cannot_save_ends_the_other(tmp_path: Path) -> None:
 
 
 def test_what_several_hosts_cannot_do_is_told(small: ConfigDict, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = experiment.build(small)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(UserError, match="devices=0"):
         experiment.build(small)  # On one device.
-    with pytest.raises(UserError, match="one host"):
-        scoring.make(small, built)
 
 
 @pytest.mark.parametrize("where", ["", "foo", "localhost:1,2", "localhost:x,2,0", "localhost:1,2,2", "a b:1,2,0"])

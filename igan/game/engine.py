@@ -114,7 +114,9 @@ def make(
     split_feed = NamedSharding(mesh, PartitionSpec(None, None, DATA))
     put = hosts.put_nothing if isinstance(resident.images, jax.ShapeDtypeStruct) else hosts.put
     resident, labeled = put(resident, everywhere), put(labeled, dealt)
+    update = _on_each_device(game, mesh) if plan.shared > 1 else None
     game, networks = _split_latents(game, split), game.networks
+    update = update or functools.partial(step.update, game)
     sharding = GameState(everywhere, dealt, dealt, dealt, dealt)  # type: ignore[arg-type]
     # One replica is not mapped over: with a leading axis of length 1 its convolutions are a quarter slower.
     replicated = functools.partial(jax.vmap, spmd_axis_name=REPLICA) if plan.replicas > 1 else _alone
@@ -133,7 +135,7 @@ def make(
     ) -> tuple[GameState, Metrics]:
         def one_replica(state: GameState, labeled: Array | None) -> tuple[GameState, Metrics]:
             def play(state: GameState, batches: Batches) -> tuple[GameState, Metrics]:
-                return step.update(game, state, jax.lax.with_sharding_constraint(batches, split), stage)
+                return update(state, jax.lax.with_sharding_constraint(batches, split), stage)
 
             def play_streamed(state: GameState, feed: Feed) -> tuple[GameState, Metrics]:
                 return play(state, unpack(*feed, encode, plan.all_labeled))
@@ -163,7 +165,8 @@ def make(
 
     def test_errors(state: GameState, resident: Resident, stage: Stage) -> inference.TestErrors:
         images, labels = jnp.asarray(resident.test_images), jnp.asarray(resident.test_labels)
-        turn, at_once = Turn(state.step, state.step, stage), stage.batch_sizes[0] // plan.accumulate
+        turn = Turn(state.step, state.step, stage)
+        at_once = stage.batch_sizes[0] // (plan.accumulate * plan.shared)
         return inference.test_errors(networks, state, turn, images, labels, at_once, encode)
 
     def weigh(state: GameState, resident: Resident, labeled: Array | None, stage: Stage) -> Metrics:
@@ -251,6 +254,31 @@ def _alone(function: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) ->
         return at(out_axes, results, lambda leaf: leaf[None])
 
     return mapped
+
+
+def _on_each_device(game: Game, mesh: Mesh) -> Callable[[GameState, Batches, Stage], tuple[GameState, Metrics]]:
+    """Returns an update that each device plays with its part of the batches, and noise, by itself, as with `jax.pmap`.
+
+    Of what comes out all devices have the mean, before the optimisers move: they end with the same state.
+    """
+
+    def mean(leaf: Array) -> Array:  # Counts and labels are the same everywhere.
+        return jax.lax.pmean(leaf, DATA) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    game = game._replace(agree=functools.partial(jax.tree.map, mean))
+
+    def update(state: GameState, batches: Batches, stage: Stage) -> tuple[GameState, Metrics]:
+        def play(state: GameState, batches: Batches) -> tuple[GameState, Metrics]:
+            own = jax.random.fold_in(state.key, jax.lax.axis_index(DATA))
+            after, metrics = step.update(game, state._replace(key=own), batches, stage)
+            return after._replace(key=state.key), metrics
+
+        # Unchecked, as gradients would be summed over the devices on the way otherwise.
+        parts = (PartitionSpec(), PartitionSpec(DATA))
+        played = jax.shard_map(play, mesh=mesh, in_specs=parts, out_specs=PartitionSpec(), check_vma=False)
+        return played(state, batches)
+
+    return update
 
 
 def _split_latents(game: Game, split: NamedSharding) -> Game:

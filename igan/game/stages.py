@@ -17,6 +17,7 @@ class Plan(NamedTuple):
     stages: tuple[Stage, ...]  # In order; one, unless the networks grow.
     all_labeled: bool = False  # Whether every training image comes with its label.
     accumulate: int = 1  # In how many parts a step looks at its batch.
+    shared: int = 1  # Devices that play a part of each batch by themselves, as under `jax.pmap`; 1: the batch is one.
 
     @property
     def steps(self) -> tuple[int, int]:

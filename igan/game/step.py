@@ -124,16 +124,29 @@ def _restarted(optimizer: optax.GradientTransformation, player: Player) -> Playe
 
 def update_discriminator(game: Game, state: GameState, turn: Turn, key: Key, batch: Batch) -> tuple[GameState, Metrics]:
     """One step of the discriminator; techniques with memory update it from what this step saw."""
-    gradients, state, metrics = accumulate(discriminator_slope, game, state, turn, key, batch)
+    gradients, state, metrics = settle(discriminator_slope, game, state, turn, key, batch)
     player = descend(game.discriminator_optimizer, game.average_rate(turn), state.discriminator, gradients)
     return state._replace(discriminator=player), metrics
 
 
 def update_generator(game: Game, state: GameState, turn: Turn, key: Key, batch: Batch) -> tuple[GameState, Metrics]:
     """One step of the generator, through the discriminator, against a real batch of its own."""
-    gradients, state, metrics = accumulate(generator_slope, game, state, turn, key, batch)
+    gradients, state, metrics = settle(generator_slope, game, state, turn, key, batch)
     player = descend(game.generator_optimizer, game.average_rate(turn), state.generator, gradients)
     return state._replace(generator=player), metrics
+
+
+def settle(slope: Callable[..., Slope], game: Game, state: GameState, turn: Turn, key: Key, batch: Batch) -> Slope:
+    """Returns the slope of a batch that all who play a part of it agree on."""
+    gradients, state, metrics = accumulate(slope, game, state, turn, key, batch)
+    players = state.generator, state.discriminator
+    moved = state.techniques, [player.variables for player in players]
+    gradients, metrics, (techniques, variables) = game.agree((gradients, metrics, moved))
+    generator, discriminator = (
+        player._replace(variables=each) for player, each in zip(players, variables, strict=True)
+    )
+    state = state._replace(generator=generator, discriminator=discriminator, techniques=techniques)
+    return Slope(gradients, state, metrics)
 
 
 def accumulate(slope: Callable[..., Slope], game: Game, state: GameState, turn: Turn, key: Key, batch: Batch) -> Slope:

@@ -96,6 +96,8 @@ class Game(NamedTuple):
     # (key, labels of the real images) -> labels of as many generated ones, where the networks are given labels.
     generated_labels: Callable[[Key, Array], Array] = lambda key, labels: labels
     schedule: Schedule = Schedule()
+    # What devices that play a part of each batch by themselves make one of: gradients, metrics, variables, memories.
+    agree: Callable[[Any], Any] = lambda results: results
 
 
 # By their names in the config: (number of classes) -> `Game.generated_labels`.

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from igan.layers.batch_norm import BatchNorm
+from igan.layers.block_end import block_end
 from igan.layers.norms import MakeNorm, no_norm
 from igan.layers.resampling import mean_pool, upsample
 from igan.layers.weights import Layer, MakeLayer, WeightLayer
@@ -52,7 +53,7 @@ class UpBlock(nn.Module):
         hidden = upsample(jax.nn.relu(self.norm()(inputs, context)))
         hidden = wide(self.features)(hidden, context)
         hidden = wide(self.features)(jax.nn.relu(self.norm()(hidden, context)), context)
-        return hidden + upsample(narrow(self.features)(inputs, context))
+        return block_end(hidden + upsample(narrow(self.features)(inputs, context)))
 
 
 class DownBlock(nn.Module):
@@ -90,7 +91,7 @@ class DownBlock(nn.Module):
         shortcut = smaller(inputs)
         if self.halves or channels != self.features:
             shortcut = narrow(self.features)(shortcut, context)
-        return smaller(hidden) + shortcut
+        return block_end(smaller(hidden) + shortcut)
 
 
 def _kinds(layer: MakeLayer, dtype: Any) -> tuple[Callable[[int], Any], Callable[[int], Any]]:

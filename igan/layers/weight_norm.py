@@ -20,6 +20,7 @@ class WeightNormDense(nn.Module):
       train_scale: whether the optimiser trains the scale. Where not, it keeps the value that initialisation gave it.
       initial_std: of each output over the initial batch.
       direction_std: directions are drawn from N(0, direction_std^2).
+      dtype: of the factors of its product; None: that of what it is given.
 
     Example: `WeightNormDense(250)(inputs)` takes float [n, inputs] to [n, 250].
     """
@@ -28,13 +29,14 @@ class WeightNormDense(nn.Module):
     train_scale: bool = False
     initial_std: float = 1.0
     direction_std: float = 0.1
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         shape = (inputs.shape[-1], self.features)
         direction = self.param("direction", nn.initializers.normal(self.direction_std), shape)
         # Scaling the outputs is scaling the kernel's columns, without a temporary of the kernel's size.
-        projection = (inputs @ direction) / jnp.linalg.norm(direction, axis=0)
+        projection = _product(inputs, direction, self.dtype) / jnp.linalg.norm(direction, axis=0)
         scale, bias = _scale_and_bias(self, lambda: projection, self.train_scale, self.initial_std)
         return projection * scale + bias
 
@@ -105,6 +107,12 @@ def _scale_and_bias(
     return scale, module.param("bias", initial_bias)
 
 
+def _product(inputs: Array, kernel: Array, dtype: Any) -> Array:
+    if dtype is None:
+        return inputs @ kernel
+    return (inputs.astype(dtype) @ kernel.astype(dtype)).astype(kernel.dtype)
+
+
 class UnitNormDense(nn.Module):
     """The MNIST generator's output layer: kernel `scale * w / sqrt(1e-6 + |w|^2)`, not data-dependent.
 
@@ -114,6 +122,7 @@ class UnitNormDense(nn.Module):
     """
 
     features: int
+    dtype: Any = None  # See `WeightNormDense`.
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
@@ -122,4 +131,4 @@ class UnitNormDense(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (self.features,))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         norm = jnp.sqrt(1e-6 + jnp.sum(jnp.square(direction), axis=0))
-        return (inputs @ direction) * (scale / norm) + bias
+        return _product(inputs, direction, self.dtype) * (scale / norm) + bias

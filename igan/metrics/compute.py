@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from igan import hosts
 from igan.errors import UserError, did_you_mean
 from igan.metrics import inception_score, kernel_distance, precision_recall, reference_cache
 from igan.metrics.extract import FeatureNetwork, collect, stream
-from igan.metrics.frechet_distance import Moments, frechet_distance, intra_distance, moments
+from igan.metrics.frechet_distance import Moments, combined, frechet_distance, intra_distance, moments, sums
 from igan.metrics.images import Images
 from igan.metrics.score import Score
 from igan.metrics.weights import HOW_TO_FETCH
@@ -69,7 +70,7 @@ def compute(
     label = "" if reference is None else f"{network.label}, {_features(level)}; reference {reference.name}"
     results: dict[str, Score] = {}
     if list(scores) == ["fid"] and reference is not None:  # Moments are all that is needed: features need not be kept.
-        seen = moments(batch[level] for batch in stream(generated, network, [level], batch_size=settings.batch_size))
+        seen = _moments_of(generated, network, settings)
         results["fid"] = frechet_distance(seen, _reference_moments(reference, network, settings), label)
     else:
         levels += [level] if distances else []
@@ -112,7 +113,7 @@ def intra_fid(
     """
     batches = stream(generated, network, [settings.level], batch_size=settings.batch_size)
     found = collect(batches, generated.count)[settings.level]
-    real = _reference_features(reference, network, settings)
+    real = reference_features(reference, network, settings)
     classes, sides = int(max(labels.max(), reference_labels.max())) + 1, []
     for what, features, of in (("generated", found, labels), ("real", real, reference_labels)):
         counts = np.bincount(of, minlength=classes)
@@ -240,20 +241,31 @@ def _moments(features: np.ndarray) -> Moments:
     return moments(features[start : start + CHUNK] for start in range(0, len(features), CHUNK))
 
 
+def _moments_of(images: Images, network: FeatureNetwork, settings: Settings) -> Moments:
+    """Returns the moments of a set of images, each host's share of them in float64."""
+    batches = stream(images, network, [settings.level], batch_size=settings.batch_size)
+    return combined(hosts.share(lambda: sums(batch[settings.level] for batch in batches)))
+
+
+def _cached(kind: str, content: str, protocol: str) -> dict[str, np.ndarray] | None:
+    """Returns what is kept of a reference set, if all hosts have it: they look at images together, or not at all."""
+    found = reference_cache.read(kind, content, protocol)
+    return found if all(hosts.share(lambda: found is not None)) else None
+
+
 def _reference_moments(reference: Images, network: FeatureNetwork, settings: Settings) -> Moments:
-    content, protocol = reference.content_hash(), f"{network.label}, {_features(settings.level)}"
-    if cached := reference_cache.read("moments", content, protocol):
+    content, protocol = hosts.share(reference.content_hash)[0], f"{network.label}, {_features(settings.level)}"
+    if cached := _cached("moments", content, protocol):
         return Moments(int(cached["count"]), cached["mean"], cached["covariance"])
-    batches = stream(reference, network, [settings.level], batch_size=settings.batch_size)
-    found = moments(batch[settings.level] for batch in batches)
+    found = _moments_of(reference, network, settings)
     reference_cache.write("moments", content, protocol, found._asdict())
     return found
 
 
 def reference_features(reference: Images, network: FeatureNetwork, settings: Settings) -> np.ndarray:
     """Returns the features `settings.level` of real images, float32 [n, d], which are kept on disk."""
-    content, protocol = reference.content_hash(), f"{network.label}, {_features(settings.level)}"
-    if cached := reference_cache.read("features", content, protocol):
+    content, protocol = hosts.share(reference.content_hash)[0], f"{network.label}, {_features(settings.level)}"
+    if cached := _cached("features", content, protocol):
         return cached["features"]
     batches = stream(reference, network, [settings.level], batch_size=settings.batch_size)
     found = collect(batches, reference.count)[settings.level]

@@ -1,6 +1,7 @@
 """Streams images through a network on all devices: one compiled batch shape, decoding overlapped with the network.
 
-Images are read and decoded in a thread, sent to the devices as bytes, resized there, and only features come back.
+Images are read and decoded in a thread, sent to the devices as bytes, resized there, and only features come back. Of
+several hosts each reads and looks at what its own devices would be given; they meet where all features are wanted.
 """
 
 import collections
@@ -16,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from igan import hosts
 from igan.errors import UserError
 from igan.metrics.images import Images
 from igan.types import Array
@@ -44,7 +46,7 @@ def stream(
     batch_size: int = 0,
     console: Console | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the features of all images in order, a batch at a time.
+    """Yields the features of all images in order, a batch at a time; on several hosts those of this host's images.
 
     Args:
       images: what to look at; uint8.
@@ -55,7 +57,7 @@ def stream(
       console: where the progress bar goes; standard error by default.
 
     Yields:
-      {level: float32 [n, d]} with n images each.
+      {level: float32 [n, d]} with n images each; on several hosts as many of them on all, of which a last may be empty.
 
     >>> for features in stream(images.from_folder("samples"), network, ["2048"]):  # doctest: +SKIP
     ...     total += features["2048"].sum(axis=0)
@@ -65,17 +67,21 @@ def stream(
     """
     if missing := [level for level in levels if level not in network.levels]:
         raise UserError(f"{network.label} has no output '{missing[0]}': it has {', '.join(network.levels)}")
-    devices = tuple(network.devices or jax.devices())
+    devices = sorted(network.devices or jax.devices(), key=lambda device: device.process_index)
+    here = tuple(of_this_host(devices))
     size = min(batch_size or default_batch_size(devices), images.count)
     size = -(-size // len(devices)) * len(devices)
-    sharded, replicated = _shardings(devices)
+    sharded, replicated = _shardings(here)
     params = jax.device_put(network.params, replicated)
-    compute = _compiled(network.apply, tuple(levels), devices)
+    compute = _compiled(network.apply, tuple(levels), here)
+    each = size // len(devices)
+    offset, mine = each * devices.index(here[0]), each * len(here)
 
     def read(start: int) -> tuple[int, Array]:
-        batch = images.read(start, min(start + size, images.count))
-        padding = [(0, size - len(batch)), (0, 0), (0, 0), (0, 0)]
-        return len(batch), jax.device_put(np.pad(batch, padding), sharded)
+        first, stop = (min(start + place, images.count) for place in (offset, offset + mine))
+        batch = images.read(min(first, images.count - 1), stop)  # Of no images at least the shape is wanted.
+        padding = [(0, mine - len(batch)), (0, 0), (0, 0), (0, 0)]
+        return stop - first, jax.device_put(np.pad(batch, padding), sharded)
 
     # The devices work on one batch while the results of the one before are fetched.
     running: collections.deque[tuple[int, dict[str, Array]]] = collections.deque()
@@ -85,7 +91,7 @@ def stream(
         def fetch() -> dict[str, np.ndarray]:
             count, outputs = running.popleft()
             features = {level: np.asarray(output)[:count] for level, output in outputs.items()}
-            progress.advance(task, count)
+            progress.advance(task, count * len(devices) / len(here))
             return features
 
         for count, batch in _ahead(read, range(0, images.count, size)):
@@ -97,20 +103,41 @@ def stream(
 
 
 def collect(batches: Iterator[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
-    """Returns the batches of `stream` as one array [count, d] for each level."""
-    features: dict[str, np.ndarray] = {}
-    start = 0
-    for batch in batches:
-        for level, part in batch.items():
-            array = features.setdefault(level, np.empty((count, part.shape[1]), np.float32))
-            array[start : start + len(part)] = part
-        start += len(next(iter(batch.values())))
-    return features
+    """Returns the batches of `stream`, of all hosts, as one array [count, d] for each level."""
+
+    def mine() -> tuple[dict[str, np.ndarray], list[int]]:
+        features: dict[str, np.ndarray] = {}
+        sizes: list[int] = []
+        for batch in batches:
+            for level, part in batch.items():
+                array = features.setdefault(level, np.empty((count, part.shape[1]), np.float32))
+                array[sum(sizes) : sum(sizes) + len(part)] = part
+            sizes.append(len(next(iter(batch.values()))))
+        return {level: array[: sum(sizes)] for level, array in features.items()}, sizes
+
+    everyone = hosts.share(mine)
+    if len(everyone) == 1:
+        return everyone[0][0]
+    # Of each batch a stretch from each host.
+    stretches = {
+        level: [np.split(features[level], np.cumsum(sizes)[:-1]) for features, sizes in everyone]
+        for level in everyone[0][0]
+    }
+    return {
+        level: np.concatenate([part for batch in zip(*of, strict=True) for part in batch])
+        for level, of in stretches.items()
+    }
+
+
+def of_this_host(devices: Sequence[Device]) -> list[Device]:
+    """Returns those of some devices that this process has."""
+    return [device for device in devices if device.process_index == jax.process_index()]
 
 
 def default_batch_size(devices: Sequence[Device]) -> int:
     """Returns how many images to have in flight on all devices: a fifth of their memory, at most 256 each."""
-    limit = (devices[0].memory_stats() or {}).get("bytes_limit", 0) if devices[0].platform != "cpu" else 0
+    one = of_this_host(devices)[0]
+    limit = (one.memory_stats() or {}).get("bytes_limit", 0) if one.platform != "cpu" else 0
     each = min(256, limit // 5 // BYTES_PER_IMAGE) if limit else 32 // len(devices)
     return max(1, each) * len(devices)
 
@@ -145,4 +172,4 @@ def _ahead(read: Callable[[int], tuple[int, Array]], starts: Sequence[int]) -> I
 def _progress(console: Console | None) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn())
-    return Progress(*columns, *times, console=console or Console(stderr=True))
+    return Progress(*columns, *times, console=console or Console(stderr=True), disable=jax.process_index() > 0)

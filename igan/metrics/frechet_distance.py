@@ -6,6 +6,7 @@ of the eigenvalues of `S1 S2`: no general matrix root, hence no complex numbers 
 no root of a number that is the rounding of another.
 """
 
+import functools
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -26,10 +27,16 @@ class Moments(NamedTuple):
     covariance: np.ndarray  # [d, d], divided by count - 1.
 
 
+class Sums(NamedTuple):
+    """The moments of a part of the images, before they are divided, in float64."""
+
+    count: int
+    mean: np.ndarray  # [d]
+    scatter: np.ndarray  # [d, d], the sum of the squares of what is centred.
+
+
 def moments(batches: Iterable[np.ndarray]) -> Moments:
     """Accumulates moments over batches of features, without holding them.
-
-    Each batch is centred on its own mean in float64 before it is squared, so nothing cancels.
 
     Args:
       batches: [n, d] each, of any float type.
@@ -40,23 +47,45 @@ def moments(batches: Iterable[np.ndarray]) -> Moments:
     >>> moments([np.array([[1.0]]), np.array([[3.0]])])
     Moments(count=2, mean=array([2.]), covariance=array([[2.]]))
     """
-    count, mean, scatter = 0, np.zeros(0), np.zeros((0, 0))
+    return combined([sums(batches)])
+
+
+def sums(batches: Iterable[np.ndarray]) -> Sums:
+    """Accumulates the moments of a part of the images, of which there may be none.
+
+    Each batch is centred on its own mean in float64 before it is squared, so nothing cancels.
+
+    Raises UserError for features that are not finite.
+    """
+    total = Sums(0, np.zeros(0), np.zeros((0, 0)))
     for batch in batches:
         features = np.asarray(batch, np.float64)
         if not np.isfinite(features).all():
             raise UserError("some features are not finite: is a pixel or a weight NaN?")
-        if count == 0:
-            mean, scatter = np.zeros(features.shape[1]), np.zeros(2 * features.shape[1:])
-        batch_mean = features.mean(axis=0)
-        centred = features - batch_mean
-        step = batch_mean - mean
-        total = count + len(features)
-        scatter += centred.T @ centred + np.outer(step, step) * (count * len(features) / total)
-        mean = mean + step * (len(features) / total)
-        count = total
+        if len(features):
+            mean = features.mean(axis=0)
+            centred = features - mean
+            total = _add(total, Sums(len(features), mean, centred.T @ centred))
+    return total
+
+
+def combined(parts: Sequence[Sums]) -> Moments:
+    """Returns the moments of all images from those of their parts.
+
+    Raises UserError where there are fewer than two images.
+    """
+    count, mean, scatter = functools.reduce(_add, parts)
     if count < 2:
         raise UserError(f"a Fréchet distance needs at least two images on each side, here is {count}")
     return Moments(count, mean, scatter / (count - 1))
+
+
+def _add(one: Sums, other: Sums) -> Sums:
+    if not (one.count and other.count):
+        return one if one.count else other
+    count, step = one.count + other.count, other.mean - one.mean
+    between = np.outer(step, step) * (one.count * other.count / count)
+    return Sums(count, one.mean + step * (other.count / count), one.scatter + other.scatter + between)
 
 
 def frechet_distance(generated: Moments, real: Moments, label: str = "unnamed features") -> Score:

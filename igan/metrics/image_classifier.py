@@ -140,7 +140,10 @@ def train(classifier: Classifier, images: np.ndarray, labels: np.ndarray, seed: 
     labels = labels.astype(np.int32)
     orders = [order.permutation(len(images))[: len(images) // BATCH * BATCH] for _ in range(epochs)]
     batches = np.concatenate(orders).reshape(steps, BATCH)
-    for step in track(range(steps), "Training a classifier of the real images", console=Console(stderr=True)):
+    others = jax.process_index() > 0
+    for step in track(
+        range(steps), "Training a classifier of the real images", console=Console(stderr=True), disable=others
+    ):
         chosen = batches[step]
         state = update(state, jax.random.fold_in(key, step), images[chosen], labels[chosen])
     return state[0]

@@ -10,6 +10,7 @@ Between two runs under one protocol a shorter path means images that change more
 
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 
 from igan.errors import UserError
@@ -45,7 +46,11 @@ def path_length(pairs: Images, network: FeatureNetwork, level: str, way: str, ba
             if whole:
                 yield {level: lengths(features[:whole])[:, None]}
 
-    found = collect(distances(), pairs.count // 2)[level][:, 0]
+    if jax.process_count() > 1:  # The two of a pair may be looked at by two hosts.
+        features = collect(stream(pairs, network, [level], batch_size=batch_size), pairs.count)[level]
+        found = lengths(features).astype(np.float32)
+    else:
+        found = collect(distances(), pairs.count // 2)[level][:, 0]
     if not np.isfinite(found).all():
         raise UserError("some features are not finite: is a pixel or a weight NaN?")
     low, high = KEPT

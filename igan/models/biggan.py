@@ -157,6 +157,7 @@ def make(
         sample_latents=normal_latents(latent_size),
         image_range=(-1.0, 1.0),
         convolutional=True,
+        blocks=True,
         options=frozenset({truncation.OPTION}),
         gives=gives(classes, independent_examples=True, plain_weights="discriminator_layer" not in layers),
     )

@@ -12,7 +12,7 @@ from igan.layers.heads import MakeHead, no_head
 from igan.layers.noise import GaussianNoise
 from igan.layers.weight_norm import UnitNormDense, WeightNormDense
 from igan.layers.weights import Layer, MakeLayer
-from igan.models import require, require_latent_size, require_noise, require_widths
+from igan.models import PRECISIONS, precision_dtype, require, require_latent_size, require_noise, require_widths
 from igan.models.functional import as_they_are, critique, filled, gives, network
 from igan.types import Array, Context, Critique, Key, Networks
 
@@ -30,16 +30,22 @@ PLACES = (
 def generator_layer(asked: Layer) -> Callable[[Array, Context], Array]:
     """Returns the generator's layers: plain ones, but for the last."""
     if asked.is_last:
-        layer = UnitNormDense(asked.features)
+        layer = UnitNormDense(asked.features, dtype=rough(asked))
     else:
-        layer = nn.Dense(asked.features, use_bias=asked.bias, kernel_init=nn.initializers.glorot_uniform())
+        init = nn.initializers.glorot_uniform()
+        layer = nn.Dense(asked.features, use_bias=asked.bias, dtype=rough(asked), kernel_init=init)
     return lambda inputs, context: layer(inputs)
 
 
 def discriminator_layer(asked: Layer) -> Callable[[Array, Context], Array]:
     """Returns the discriminator's layers, weight-normalised."""
-    layer = WeightNormDense(asked.features, train_scale=asked.is_last, direction_std=DIRECTION_STD)
+    layer = WeightNormDense(asked.features, train_scale=asked.is_last, direction_std=DIRECTION_STD, dtype=rough(asked))
     return lambda inputs, context: layer(inputs)
+
+
+def rough(asked: Layer) -> Any:
+    """Returns in which type a layer is computed, None where it is that of its inputs."""
+    return None if asked.dtype is PRECISIONS["float32"] else asked.dtype
 
 
 class Generator(nn.Module):
@@ -47,6 +53,7 @@ class Generator(nn.Module):
 
     layers: Sequence[int]
     image_shape: tuple[int, int, int]
+    dtype: Any
     norm: Callable[[], nn.Module] = ShiftBatchNorm
     layer: MakeLayer = generator_layer
 
@@ -55,10 +62,10 @@ class Generator(nn.Module):
         hidden = latents
         for features in self.layers:
             # The shift of the batch norm is the layer's bias.
-            hidden = self.layer(Layer(features, bias=False))(hidden, context)
+            hidden = self.layer(Layer(features, bias=False, dtype=self.dtype))(hidden, context)
             hidden = jax.nn.softplus(self.norm()(hidden, context))
-        outputs = self.layer(Layer(math.prod(self.image_shape), is_last=True))(hidden, context)
-        pixels = jax.nn.sigmoid(outputs)
+        outputs = self.layer(Layer(math.prod(self.image_shape), is_last=True, dtype=self.dtype))(hidden, context)
+        pixels = jax.nn.sigmoid(outputs.astype(float))
         return pixels.reshape(-1, *self.image_shape)
 
 
@@ -69,6 +76,7 @@ class Discriminator(nn.Module):
     input_noise: float
     hidden_noise: float
     classes: int | None
+    dtype: Any
     layer: MakeLayer = discriminator_layer
     on_features: Callable[..., Callable[[Array], Array]] = as_they_are
     head: MakeHead = no_head
@@ -79,7 +87,8 @@ class Discriminator(nn.Module):
         hidden = GaussianNoise(self.input_noise)(images.reshape(images.shape[0], -1), context.train)
         features = hidden
         for width in self.layers:
-            features = jax.nn.relu(self.layer(Layer(width, kernel_init=drawn))(hidden, context))
+            asked = Layer(width, dtype=self.dtype, kernel_init=drawn)
+            features = jax.nn.relu(self.layer(asked)(hidden, context)).astype(float)
             hidden = GaussianNoise(self.hidden_noise)(features, context.train)
         last = Layer(self.classes or 1, is_last=True, kernel_init=drawn)
         shown = self.on_features()(hidden)
@@ -96,6 +105,7 @@ def make(
     discriminator_layers: tuple[int, ...] = (1000, 500, 250, 250, 250),
     input_noise: float = 0.3,
     hidden_noise: float = 0.5,
+    precision: str = "float32",
 ) -> Networks:
     """Returns the paper's MNIST networks.
 
@@ -108,6 +118,7 @@ def make(
       discriminator_layers: widths of the discriminator's hidden layers.
       input_noise: standard deviation of the noise added to the pixels.
       hidden_noise: standard deviation of the noise added before every further layer.
+      precision: "float32", or "bfloat16" for the products but the discriminator's last; the rest is float32.
 
     Raises UserError naming the hyper-parameter that is off.
     """
@@ -117,17 +128,20 @@ def make(
     require("discriminator_layers", discriminator_layers, "at least one width", len)
     require_noise(input_noise=input_noise, hidden_noise=hidden_noise)
 
+    dtype = precision_dtype(precision)
+
     def sample_latents(key: Key, count: int) -> Array:
         return jax.random.uniform(key, (count, latent_size))
 
     generator = Generator(
-        tuple(generator_layers), image_shape, **filled(layers, norm="generator_norm", layer="generator_layer")
+        tuple(generator_layers), image_shape, dtype, **filled(layers, norm="generator_norm", layer="generator_layer")
     )
     discriminator = Discriminator(
         tuple(discriminator_layers),
         input_noise,
         hidden_noise,
         classes,
+        dtype,
         **filled(layers, layer="discriminator_layer", on_features="discriminator_features", head="discriminator_head"),
     )
     return Networks(

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from igan.layers import block_end
 from igan.randomness import stream
 from igan.types import Array, Context, Critique, Key, Network, Params, Variables
 
@@ -34,6 +35,19 @@ def network(module: nn.Module) -> Network:
         return module.tabulate(keys, inputs, context, console_kwargs={"width": 160, "force_terminal": False})
 
     return Network(init, apply, describe)
+
+
+def rematerialised(network: Network) -> Network:
+    """Returns a network whose backward pass is left the ends of blocks, and computes what is between them again."""
+    keep = jax.checkpoint_policies.save_only_these_names(block_end.NAME)
+
+    def apply(params: Params, variables: Variables, context: Context, inputs: Array) -> tuple[Any, Variables]:
+        def once(params: Params, variables: Variables, inputs: Array) -> tuple[Any, Variables]:
+            return network.apply(params, variables, context, inputs)
+
+        return jax.checkpoint(once, policy=keep)(params, variables, inputs)
+
+    return network._replace(apply=apply)
 
 
 def normal_latents(size: int) -> Callable[[Key, int], Array]:

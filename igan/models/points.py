@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.orthogonal import orthogonal
 from igan.layers.weights import Layer, MakeLayer, WeightLayer
-from igan.models import require, require_latent_size, require_widths
+from igan.models import precision_dtype, require, require_latent_size, require_widths
 from igan.models.functional import as_they_are, critique, filled, gives, network, normal_latents
 from igan.types import Array, Context, Critique, Networks
 
@@ -37,6 +37,7 @@ class Hidden(nn.Module):
     activation: str
     pieces: int
     initialise: Initialise
+    dtype: Any
     layer: MakeLayer
     norm: Callable[[], nn.Module] | None = None
 
@@ -46,8 +47,8 @@ class Hidden(nn.Module):
         pieces = self.pieces if self.activation == MAXOUT else 1
         for width in self.widths:
             # The shift of a normalisation is the layer's bias.
-            asked = Layer(width * pieces, bias=self.norm is None, kernel_init=self.initialise(False))
-            hidden = self.layer(asked)(hidden, context)
+            asked = Layer(width * pieces, bias=self.norm is None, kernel_init=self.initialise(False), dtype=self.dtype)
+            hidden = self.layer(asked)(hidden, context).astype(float)
             if self.norm is not None:
                 hidden = self.norm()(hidden, context)
             if self.activation == MAXOUT:
@@ -65,12 +66,13 @@ class Generator(nn.Module):
     activation: str
     pieces: int
     initialise: Initialise
+    dtype: Any
     norm: Callable[[], nn.Module] | None = None
     layer: MakeLayer = WeightLayer
 
     @nn.compact
     def __call__(self, latents: Array, context: Context) -> Array:
-        layers = Hidden(self.widths, self.activation, self.pieces, self.initialise, self.layer, self.norm)
+        layers = Hidden(self.widths, self.activation, self.pieces, self.initialise, self.dtype, self.layer, self.norm)
         hidden = layers(latents, context)
         last = Layer(self.coordinates, is_last=True, kernel_init=self.initialise(True))
         return self.layer(last)(hidden, context)
@@ -85,12 +87,13 @@ class Discriminator(nn.Module):
     initialise: Initialise
     input_divisor: float
     classes: int | None
+    dtype: Any
     layer: MakeLayer = WeightLayer
     on_features: Callable[..., Callable[[Array], Array]] = as_they_are
 
     @nn.compact
     def __call__(self, points: Array, context: Context) -> Critique:
-        hidden = Hidden(self.widths, self.activation, self.pieces, self.initialise, self.layer)
+        hidden = Hidden(self.widths, self.activation, self.pieces, self.initialise, self.dtype, self.layer)
         features = hidden(points / self.input_divisor, context)
         last = Layer(self.classes or 1, is_last=True, kernel_init=self.initialise(True))
         return critique(self.layer(last)(self.on_features()(features), context), features, self.classes)
@@ -110,6 +113,7 @@ def make(
     initialiser: str = "orthogonal",
     gain: float = 0.8,
     input_divisor: float = 4.0,
+    precision: str = "float32",
 ) -> Networks:
     """Returns fully connected networks for points.
 
@@ -126,6 +130,7 @@ def make(
         uniform in +-sqrt(6 / (inputs + outputs)).
       gain: factor of orthogonal kernels, standard deviation of normal ones; "he" takes none.
       input_divisor: what the discriminator's inputs are divided by.
+      precision: "float32", or "bfloat16" for the products of the hidden layers; the rest is float32 in any case.
 
     Raises UserError naming the hyper-parameter that is off.
     """
@@ -144,6 +149,8 @@ def make(
     for field, value in (("gain", gain), ("input_divisor", input_divisor)):
         require(field, value, "a positive number up to a million", lambda number: 0 < number <= 1e6)
 
+    dtype = precision_dtype(precision)
+
     def initialise(is_last: bool) -> Callable[..., Any]:
         if initialiser == "orthogonal":
             return orthogonal(gain)
@@ -153,7 +160,7 @@ def make(
 
     usual: dict[str, Any] = {"norm": ShiftBatchNorm} if batch_norm else {}
     filling = usual | filled(layers, norm="generator_norm", layer="generator_layer")
-    generator = Generator(shape[0], tuple(generator_layers), generator_activation, pieces, initialise, **filling)
+    generator = Generator(shape[0], tuple(generator_layers), generator_activation, pieces, initialise, dtype, **filling)
     discriminator = Discriminator(
         tuple(discriminator_layers),
         discriminator_activation,
@@ -161,6 +168,7 @@ def make(
         initialise,
         input_divisor,
         classes,
+        dtype,
         **filled(layers, layer="discriminator_layer", on_features="discriminator_features"),
     )
     return Networks(

@@ -15,6 +15,7 @@ from typing import Any
 import flax.linen as nn
 
 from igan.layers.activation import leaky_relu
+from igan.layers.block_end import block_end
 from igan.layers.norms import MakeNorm, no_norm
 from igan.layers.pixel_norm import pixel_norm
 from igan.layers.resampling import mean_pool, upsample
@@ -92,7 +93,7 @@ class Up(nn.Module):
         for _ in range(2):
             convolution = asked(self.width, kernel=3, dtype=self.dtype)
             hidden = self.norm()(leaky_relu(self.layer(convolution)(hidden, context)), context)
-        return hidden
+        return block_end(hidden)
 
 
 class Generator(nn.Module):
@@ -142,7 +143,7 @@ class Down(nn.Module):
         for width, before in ((self.width, lambda images: images), (self.after, self.blur)):
             convolution = asked(width, kernel=3, dtype=self.dtype)
             hidden = leaky_relu(self.layer(convolution)(before(hidden), context))
-        return self.smaller(hidden)
+        return block_end(self.smaller(hidden))
 
 
 class Last(nn.Module):
@@ -268,6 +269,7 @@ def make(
         sample_latents=normal_latents(latent_size),
         image_range=(-1.0, 1.0),
         convolutional=True,
+        blocks=True,
         gives=gives(classes, independent_examples=True, plain_weights="discriminator_layer" not in layers),
         stages=stages(first_resolution, last, train_images, fade_images, batch_sizes, rate_factors),
         at_stage=lambda images, turn: real_images(images, turn, first_resolution),

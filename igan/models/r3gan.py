@@ -17,6 +17,7 @@ from typing import Any
 import flax.linen as nn
 
 from igan.layers.activation import SLOPE, leaky_relu
+from igan.layers.block_end import block_end
 from igan.layers.resampling import smooth_downsample, smooth_upsample
 from igan.layers.weights import Layer, MakeLayer, WeightLayer
 from igan.models import is_width, precision_dtype, require, require_fitting, require_latent_size, require_widths
@@ -61,7 +62,7 @@ class Block(nn.Module):
         last = Layer(channels, kernel=1, bias=False, dtype=self.dtype, kernel_init=nn.initializers.zeros)
         hidden = leaky_relu(self.layer(first)(inputs, context))
         hidden = leaky_relu(self.layer(second)(hidden, context))
-        return inputs + self.layer(last)(hidden, context)
+        return block_end(inputs + self.layer(last)(hidden, context))
 
 
 class Generator(nn.Module):
@@ -184,5 +185,6 @@ def make(
         sample_latents=normal_latents(latent_size),
         image_range=(-1.0, 1.0),
         convolutional=True,
+        blocks=True,
         gives=gives(None, independent_examples=True, plain_weights="discriminator_layer" not in layers),
     )

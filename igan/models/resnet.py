@@ -166,6 +166,7 @@ def make(
         sample_latents=normal_latents(latent_size),
         image_range=(-1.0, 1.0),
         convolutional=True,
+        blocks=True,
         options=frozenset({truncation.OPTION}),
         gives=gives(
             classes,

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 
 from igan.game.inference import AVERAGES
 from igan.layers.activation import leaky_relu
+from igan.layers.block_end import block_end
 from igan.layers.interpolation import BETWEEN, lerp
 from igan.layers.norms import MakeNorm, no_norm
 from igan.layers.pixel_norm import pixel_norm
@@ -109,7 +110,7 @@ class Generator(nn.Module):
             number = 2 * int(math.log2(side)) - 4
             hidden = blur(self.convolution(side, f"up_{side}")(upsample(hidden), context))
             hidden = epilogue(number, hidden)
-            hidden = epilogue(number + 1, self.convolution(side, f"conv_{side}")(hidden, context))
+            hidden = block_end(epilogue(number + 1, self.convolution(side, f"conv_{side}")(hidden, context)))
         if last > self.first and fades(context.turn.stage):
             return mixed(upsample(before), images, context.turn)
         return images
@@ -276,6 +277,7 @@ def make(
         sample_latents=normal_latents(latent_size),
         image_range=(-1.0, 1.0),
         convolutional=True,
+        blocks=True,
         gives=gives(
             classes,
             independent_examples=True,

@@ -1,6 +1,6 @@
 """From what was measured and counted to what it means: whether it fits, what bounds it, and the least time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from igan.config import Config
@@ -8,18 +8,54 @@ from igan.planning import flops
 from igan.planning.compiling import Measured
 from igan.planning.targets import Target
 from igan.run.experiment import Experiment
+from igan.types import Stage
 
 # No data sheet says it: the next kernel of a chain that does next to nothing ends no sooner than this after the last.
 SECONDS_A_LAUNCH = 1e-6
 PARTS = ("arguments", "temporaries", "output", "aliased", "code", "beside")
 
 
-def plan(config: Config, built: Experiment, target: Target, measured: Measured, price: float = 0.0) -> dict[str, Any]:
+def plan(
+    config: Config, built: Experiment, target: Target, measured: Sequence[Measured], price: float = 0.0
+) -> dict[str, Any]:
     """Returns the plan of a run, as JSON has it. Bytes, operations and times are of one device, unless they say more.
 
+    Memory is that of the stage that needs most, and hours are those of all; what is said of an update is of the last
+    stage, or of the first one that the compiler refused. With several stages there are the numbers of each.
+
     Args:
+      measured: the programs of all stages.
       price: of one device for an hour, 0 where it is not asked for.
     """
+    stages = [_of_stage(built, target, stage, each) for stage, each in zip(built.plan.stages, measured, strict=True)]
+    shown = next((each for each in stages if each["seconds"] is None), stages[-1])
+    most = max(stages, key=lambda each: each["bytes_per_device"])
+    is_planned = shown["seconds"] is not None
+    hours = sum(each["seconds_per_update_bound"] * each["updates"] for each in stages) / 3600 if is_planned else None
+    result: dict[str, Any] = {
+        "experiment": config.experiment,
+        "variant": config.variant,
+        "target": target.name,
+        "devices": len(built.devices),
+        "replicas": config.replicas,
+        **shown,
+        "updates": sum(each["updates"] for each in stages),
+        "fits": all(each["fits"] for each in stages),
+        "capacity": target.capacity,
+        "bytes_per_device": most["bytes_per_device"],
+        "memory": most["memory"],
+        "hours_bound": hours,
+        "compile_seconds": round(sum(each.compile_seconds for each in measured), 1),
+    }
+    if price:
+        result["price_bound"] = None if hours is None else hours * price * result["devices"]
+    if len(stages) > 1:
+        result["stages"] = stages
+    return result
+
+
+def _of_stage(built: Experiment, target: Target, stage: Stage, measured: Measured) -> dict[str, Any]:
+    """Returns what a plan says of one stage."""
     chip, update = target.chip, measured.update
     rates = (chip.bfloat16, chip.tensorfloat32, chip.float32)
     counted = {tuple(kind.split()): number for kind, number in measured.flops.items()}
@@ -33,20 +69,12 @@ def plan(config: Config, built: Experiment, target: Target, measured: Measured, 
     }
     refused = measured.refused > 0
     total = sum(measured.flops.values())
-    last = built.plan.stages[-1]
-    updates = max(built.total_updates - last.start, 0)
-    bound = None if refused else max(seconds.values())
-    result: dict[str, Any] = {
-        "experiment": config.experiment,
-        "variant": config.variant,
-        "target": target.name,
-        "devices": len(built.devices),
-        "replicas": config.replicas,
-        "batch_size": last.batch_sizes[0],
-        "updates": updates,
+    return {
+        "stage": stage.name,
+        "batch_size": stage.batch_sizes[0],
+        "updates": max(built.plan.end(stage, built.total_updates) - stage.start, 0),
         "updates_per_dispatch": measured.updates,
         "fits": measured.bytes <= target.capacity and not refused,
-        "capacity": target.capacity,
         "bytes_per_device": measured.bytes,
         "memory": {name: getattr(measured, name) for name in PARTS},
         "flops_per_update": total,
@@ -61,13 +89,8 @@ def plan(config: Config, built: Experiment, target: Target, measured: Measured, 
         "launches_per_dispatch": None if refused or target.kind == "tpu" else measured.dispatch.launches,
         "seconds": None if refused else seconds,
         "bounded_by": None if refused else max(seconds, key=lambda name: seconds[name]),
-        "seconds_per_update_bound": bound,
-        "hours_bound": None if bound is None else bound * updates / 3600,
-        "compile_seconds": measured.compile_seconds,
+        "seconds_per_update_bound": None if refused else max(seconds.values()),
     }
-    if price:
-        result["price_bound"] = None if bound is None else result["hours_bound"] * price * result["devices"]
-    return result
 
 
 def largest(needs: Callable[[int], int], capacity: int, unit: int, most: int) -> int:

@@ -23,7 +23,7 @@ from igan.planning import flops, program
 from igan.planning.targets import Chip, Target
 from igan.run import experiment
 from igan.run.experiment import Experiment, Loaded
-from igan.types import GameState
+from igan.types import GameState, Stage
 
 LAYOUT = "1"  # Of the files that are kept.
 MODULES = {"tpu": ("libtpu",), "gpu": ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")}
@@ -150,22 +150,23 @@ def build(config: Config, target: Target, loaded: Loaded) -> Experiment:
 
 
 def measure(
-    built: Experiment, target: Target, resident: Resident, note: Callable[[str], None] = lambda _: None
+    built: Experiment, target: Target, stage: Stage, resident: Resident, note: Callable[[str], None] = lambda _: None
 ) -> Measured:
-    """Compiles the updates of one dispatch in the last stage, or finds what came out when they were last compiled.
+    """Compiles the updates of one dispatch in a stage, or finds what came out when they were last compiled.
 
     Args:
       resident: the data, or their shapes.
       note: is told what is going on.
     """
-    stage, updates, count = built.plan.stages[-1], built.updates_per_chunk, len(built.devices)
-    note("tracing")
+    updates = min(built.updates_per_chunk, built.plan.end(stage, built.total_updates) - stage.start)
+    count, of = len(built.devices), f"the stage {stage.name} " * bool(stage.name)
+    note(f"tracing {of}")
     traced = built.engine.trace(stage, updates)
     numbers = {" ".join(kind): number // (updates * count) for kind, number in flops.count(traced.jaxpr).items()}
     lowered = traced.lower()
     kept = _place(lowered.as_text(), target)
     if (found := _read(kept)) is None:
-        note(f"compiling for {target.name}; it may take minutes")
+        note(f"compiling {of}for {target.name}; it may take minutes")
         found = _compile(lowered, updates, target)
         cache.write(kept, lambda file: file.write(json.dumps(found).encode()))
         seconds = found["seconds"]

@@ -34,10 +34,12 @@ def _count(jaxpr: core.Jaxpr) -> Flops:
             total[_kind(equation)] += _dot(equation)
         elif name == "conv_general_dilated":
             total[_kind(equation)] += _convolution(equation)
-        elif name in ("cond", "platform_index"):
+        elif name == "cond":  # Also where programs differ by platform.
             total += min((_count(branch.jaxpr) for branch in parameters["branches"]), key=lambda each: each.total())
         else:
             times = parameters["length"] if name == "scan" else 1
+            if name == "shard_map":  # What one device does.
+                times = parameters["mesh"].size
             for inner in _inside(parameters.values()):
                 for kind, number in _count(inner).items():
                     total[kind] += times * number

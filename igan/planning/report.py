@@ -42,9 +42,24 @@ def table(plan: dict[str, Any]) -> None:
     for row in [*_memory(plan, target.kind), *_work(plan), *_time(plan, target.kind)]:
         shown.add_row(*row)
     Console().print(shown)
+    if "stages" in plan:
+        Console().print(_stages(plan["stages"]))
     if found := plan.get("found"):
         none = f"not even the smallest {found['field']} fits"
         print(f"largest that fits: --config.{found['field']}={found['largest']}" if found["largest"] else none)
+
+
+def _stages(stages: list[dict[str, Any]]) -> Table:
+    """Returns a table of what an update of each stage needs."""
+    shown = Table(title="by stage", title_justify="left")
+    for name in ("stage", "updates", "batch", "memory", "FLOPs an update", "least time of one", "bounded by"):
+        shown.add_column(name, justify="left" if name == "stage" else "right")
+    for each in stages:
+        seconds = each["seconds_per_update_bound"]
+        time, by = ("refused", "") if seconds is None else (_seconds(seconds), each["bounded_by"])
+        memory, work = _bytes(each["bytes_per_device"]), _number(each["flops_per_update"])
+        shown.add_row(each["stage"], f"{each['updates']:,}", f"{each['batch_size']}", memory, work, time, by)
+    return shown
 
 
 Row = tuple[str, str, str, str]
@@ -125,6 +140,7 @@ def _time(plan: dict[str, Any], kind: str) -> list[Row]:
 def _caption(plan: dict[str, Any]) -> str:
     target = parse(plan["target"])
     lines = [
+        "Of an update: the last stage. Memory: the largest one. The run: all of them." * ("stages" in plan),
         f"{plan['replicas']} replica(s), batches of {plan['batch_size']}: the program that trains, for {target.name}.",
         target.chip.source + "." + " Dense rates are half of those with *." * ("*" in target.chip.source),
     ]
@@ -133,7 +149,7 @@ def _caption(plan: dict[str, Any]) -> str:
             f"JAX takes {target.capacity / target.chip.memory:.0%} of a GPU's memory, or what {MEMORY_FRACTION} says."
             " Libraries choose their algorithms on the GPU itself, and may take other temporaries."
         )
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
 
 
 def _bytes(number: float) -> str:

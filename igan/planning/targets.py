@@ -1,4 +1,9 @@
-"""The machines that a run can be planned for: what their data sheets say, and which of them can be had together."""
+"""The machines that a run can be planned for: what their data sheets say, and which of them can be had together.
+
+Rates, memory and bandwidth were checked on 2026-11-26. TPUs: against Google's pages, which each row names. GPUs:
+NVIDIA's own sheets could not be opened; the figures are those that others quote from them, dense and sparse apart. What
+serves the compiler and the test alone (clocks, units, caches, memory on the chip) was mostly not looked up again.
+"""
 
 import os
 import re
@@ -83,7 +88,7 @@ def _tpu(
     # Float32 in full precision is made of six products of bfloat16.
     return Chip(
         name, tflops * 1e12, tflops * 1e12, tflops * 1e12 / 6, gib * GIB, gbps * 1e9, on_chip,
-        f"Google Cloud's page on TPU {name}: {tflops:g} TFLOPs bf16, {gib} GB, {gbps:g} GB/s a chip",
+        f"docs.cloud.google.com/tpu/docs/{name}: {tflops:g} TFLOPs bf16, {gib} GB, {gbps:g} GB/s a chip",
         flops_a_clock, clock, tuple(shapes.split()),
     )  # fmt: skip
 
@@ -112,10 +117,11 @@ _PLANE = "1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16"
 _CUBE = "2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8 8x8x16 8x16x16"
 _TPUS = (
     # A v4 chip is one device of two cores. 8 units of 128 x 128 in v4 and v5p, 4 in v5e.
-    _tpu("v4", 275, 32, 1228, 160 * MIB, 8 * 128 * 128 * 2, 1.05e9, f"{_CUBE} 12x16x16"),
+    _tpu("v4", 275, 32, 1200, 160 * MIB, 8 * 128 * 128 * 2, 1.05e9, f"{_CUBE} 12x16x16"),
+    # Of v5e the page has had 819 GB/s, and has 800 GiB/s now.
     _tpu("v5e", 197, 16, 819, 128 * MIB, 4 * 128 * 128 * 2, 1.5e9, _PLANE),
     _tpu("v5p", 459, 95, 2765, 128 * MIB, 8 * 128 * 128 * 2, 1.75e9, f"{_CUBE} 16x16x16 16x16x24"),
-    _tpu("v6e", 918, 32, 1640, 128 * MIB, 0, 0.0, _PLANE),
+    _tpu("v6e", 918, 32, 1638, 128 * MIB, 0, 0.0, _PLANE),
 )
 _GPUS = (
     _gpu("a100", "A100 80GB SXM, 312 | 624* TFLOPS bfloat16, 156 | 312* TF32, 19.5 float32, 2,039 GB/s",

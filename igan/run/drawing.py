@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from igan import hosts
 from igan.config import Config
 from igan.errors import UserError
 from igan.game import inference
@@ -15,7 +16,7 @@ from igan.game.inference import NO_OPTIONS
 from igan.layers.interpolation import BETWEEN, lerp, slerp
 from igan.layers.truncation import PSI, why_not
 from igan.metrics import images
-from igan.metrics.extract import default_batch_size
+from igan.metrics.extract import default_batch_size, of_this_host
 from igan.metrics.images import Images
 from igan.metrics.path_length import EPSILON
 from igan.randomness import stream
@@ -56,14 +57,17 @@ def make_draw(
 ) -> Draw:
     """Returns a function (state, replica, count) -> images of the replica's averaged generator, as they are stored.
 
+    They are drawn as they are read, on the devices of this host: whoever reads some of several hosts' waits for none.
+
     Args:
       options: what the networks are asked for in sampling: a truncation, say. No setting of the run, and not in its
         config.
       classes: labels to generate, dealt in turn: image i is of the class `classes[i % len(classes)]`. Without, they are
         drawn as in training.
       columns: of rows that go from one image to another one, along the great circle between normal latents, which are
-        all about as long (White 2016, section 2.1), and straight between uniform ones, in their cube: row r goes from image 2r to image 2r + 1 in
-        so many equal steps, all of them of one class, its first one's or `classes[r % len(classes)]`. 0: no such rows.
+        all about as long (White 2016, section 2.1), and straight between uniform ones, in their cube: row r goes from
+        image 2r to image 2r + 1 in so many equal steps, all of one class, its first one's or that of
+        `classes[r % len(classes)]`. 0: no such rows.
 
     Raises UserError for an option or a class that the networks do not have, and for classes of networks without labels.
     """
@@ -163,13 +167,15 @@ def _reader(
     imagine: Imagine,
     store: Callable[[Array], Array],
 ) -> Callable[[GameState, int], Callable[[int, int], np.ndarray]]:
-    """Returns a function (state, replica) -> (start, stop) -> images of these numbers, on all devices in blocks."""
+    """Returns a function (state, replica) -> (start, stop) -> images of these numbers, drawn on this host's devices."""
     game, networks = built.game, built.game.networks
-    mesh = Mesh(np.array(built.devices), ("data",))
+    here = of_this_host(built.devices)
+    mesh = Mesh(np.array(here), ("data",))
     split, everywhere = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
     # As many as are then looked at; of points there is no reason to take few.
     is_of_images = built.dataset.space.kind == "images"
-    block = default_batch_size(built.devices) if is_of_images else POINTS_AT_ONCE * len(built.devices)
+    each = default_batch_size(built.devices) // len(built.devices) if is_of_images else POINTS_AT_ONCE
+    block = each * len(here)
     pool = jnp.asarray(built.labels)
 
     @functools.partial(jax.jit, static_argnums=4)
@@ -187,8 +193,8 @@ def _reader(
 
     def start(state: GameState, replica: int) -> Callable[[int, int], np.ndarray]:
         player, stage = state.generator, built.plan.reached(int(state.step))
-        one = jax.tree.map(lambda leaf: leaf[replica], (player.average, player.variables, state.key))
-        params, variables, key, step = jax.device_put((*one, state.step), everywhere)
+        one = hosts.pick((player.average, player.variables, state.key), replica)
+        params, variables, key, step = jax.device_put((*one, jnp.int32(int(state.step))), everywhere)
         variables = freeze(params, variables, key, step, stage)
 
         def read(start: int, stop: int) -> np.ndarray:
@@ -209,3 +215,16 @@ def _reader(
 def is_unbounded(networks: Networks) -> bool:
     """Returns whether latents are normal numbers, of which a third is not in [-1, 1], instead of uniform ones."""
     return bool(jnp.abs(networks.sample_latents(jax.random.key(0), 1000)).max() > 1)
+
+
+def dealt(images: Images) -> Images:
+    """Returns images of which several hosts read a part each: all of them have to read the same."""
+    count = jax.process_count()
+
+    def read(start: int, stop: int) -> np.ndarray:
+        bounds = [start + (stop - start) * host // count for host in range(count + 1)]
+        first, last = bounds[jax.process_index() :][:2]
+        parts = hosts.share(lambda: images.read(first, last) if first < last else None)
+        return np.concatenate([part for part in parts if part is not None])
+
+    return images._replace(read=read) if count > 1 else images

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from igan import data, models
-from igan.config import Config, validate
+from igan.config import PER_DEVICE, Config, validate
 from igan.errors import UserError
 from igan.game import engine, optimizer, technique
 from igan.game.batches import Resident
@@ -15,6 +15,7 @@ from igan.game.engine import Engine
 from igan.game.schedule import Schedule
 from igan.game.stages import Plan, complete_stages
 from igan.game.technique import Game, Technique
+from igan.models.functional import rematerialised
 from igan.run.pace import choose_chunk
 from igan.types import Networks
 
@@ -51,14 +52,15 @@ def build(
     """Returns the experiment of a config.
 
     Args:
-      fit: whether to leave out devices that cannot be given as much as the others; an error otherwise.
+      fit: whether to take all devices but those that cannot be given as much as the others: for whoever only looks at
+        what the config's devices have trained. An error otherwise.
       devices: those there are, instead of JAX's.
       loaded: the data, instead of those that the config names; without images but their shapes nothing can be run.
 
     Raises UserError where the config is off, does not fit its data or its devices, or the data cannot be had.
     """
     validate(config)
-    devices = _choose_devices(config.devices, devices or jax.devices())
+    devices = _choose_devices(config, devices or jax.devices(), fit)
     dataset, resident, size = loaded or load(config)
     if config.data.fingerprint not in ("", dataset.fingerprint()):
         raise UserError(
@@ -67,7 +69,8 @@ def build(
         )
     techniques, networks, labels_seen = compose(config, dataset)
     labeled = _draw_labels(config, resident.labels) if labels_seen == "some" else None
-    plan = _plan(config, techniques, networks, size, labels_seen == "all")
+    shared = (config.devices or len(devices)) if config.sharding == PER_DEVICE and config.replicas == 1 else 1
+    plan = _plan(config, techniques, networks, size, labels_seen == "all", shared)
     networks = networks._replace(stages=plan.stages)
     devices = devices[: engine.most_devices(plan, len(devices))] if fit else devices
     mesh = engine.make_mesh(plan, devices)
@@ -123,12 +126,12 @@ def compose(
 def reopen(config: Config) -> Experiment:
     """Builds the experiment of a run in order to look at its checkpoints, whatever devices it was trained on.
 
-    Its games are held by as many devices as can share them; `devices` are all there are, for images and scores.
+    Its games are held by as many devices as can share them, of each host by itself; `devices` are all there are, for
+    images and scores.
 
     Raises UserError as `build`.
     """
-    config.devices = 0
-    return build(config, fit=True)._replace(devices=jax.devices())
+    return build(config, fit=True, devices=jax.local_devices())._replace(devices=jax.devices())
 
 
 def load(config: Config) -> Loaded:
@@ -189,11 +192,16 @@ def _networks(
                 f"{name} needs {technique.NEEDS[need]}, and the networks '{config.networks.name}' are none: choose"
                 f" others, or set --config.techniques.{name}.enabled=False"
             )
+    if config.remat:
+        if not networks.blocks:
+            raise UserError(f"the networks '{config.networks.name}' have no blocks: set --config.remat=False")
+        players = (rematerialised(each) for each in (networks.generator, networks.discriminator))
+        networks = networks._replace(**dict(zip(("generator", "discriminator"), players, strict=True)))
     return networks._replace(classes=dataset.classes if "labels" in needs else 0)
 
 
 def _plan(
-    config: Config, techniques: Mapping[str, Technique], networks: Networks, size: int, all_labeled: bool
+    config: Config, techniques: Mapping[str, Technique], networks: Networks, size: int, all_labeled: bool, shared: int
 ) -> Plan:
     steps = config.discriminator.steps, config.generator.steps
     batch_sizes = config.batch_size, config.generator.batch_size or config.batch_size
@@ -206,8 +214,13 @@ def _plan(
                     f"the networks '{config.networks.name}' have batches of {batch_size} images in their stage"
                     f" {stage.index + 1}, and techniques want multiples of {together * config.accumulate}"
                 )
+            if together > 1 and batch_size % (multiple := together * config.accumulate * shared):
+                raise UserError(
+                    f"sharding=per_device deals a batch of {batch_size} images out to {shared} devices, and techniques"
+                    f" look at {together} images together: use multiples of {multiple}, or --config.sharding=global"
+                )
     initial_images = min(config.initial_images, size) // together * together
-    return Plan(config.replicas, *steps, initial_images, stages, all_labeled, config.accumulate)
+    return Plan(config.replicas, *steps, initial_images, stages, all_labeled, config.accumulate, shared)
 
 
 def _game(config: Config, plan: Plan, networks: Networks, techniques: dict[str, Technique], total_updates: int) -> Game:
@@ -267,11 +280,15 @@ def _schedule(config: Config, plan: Plan, name: str, size: int) -> tuple[int, in
     return updates_per_epoch, total_updates
 
 
-def _choose_devices(count: int, devices: Sequence[Any]) -> list[Any]:
+def _choose_devices(config: Config, devices: Sequence[Any], fit: bool) -> list[Any]:
+    count = 0 if fit else config.devices
     # By host: of a batch that is split over them, each one holds a stretch.
     available = sorted(devices, key=lambda device: (device.process_index, device.id))
     if count > len(available):
-        raise UserError(f"devices={count} but there are {len(available)}: use --config.devices=0 for all of them")
+        hint = "use --config.devices=0 for all of them"
+        if config.sharding == PER_DEVICE:
+            hint = "a run with sharding=per_device goes on with as many as it began with, or begin one of fewer"
+        raise UserError(f"devices={count} but there are {len(available)}: {hint}")
     if 0 < count < len(available) and jax.process_count() > 1:
         raise UserError(f"devices={count} would leave some hosts without any: use --config.devices=0 for all of them")
     return available[: count or len(available)]

@@ -5,16 +5,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from igan import data
+from igan import data, hosts
 from igan.config import Config
-from igan.errors import UserError, did_you_mean
+from igan.errors import RunError, UserError, did_you_mean
 from igan.game import inference
 from igan.game.inference import NO_OPTIONS
 from igan.layers.truncation import PSI
-from igan.metrics import compute, image_classifier, inception, mixture, path_length, stacked_digits, weights
+from igan.metrics import compute, image_classifier, images, inception, mixture, path_length, stacked_digits, weights
 from igan.metrics.classifier_score import classifier_score
 from igan.metrics.extract import FeatureNetwork
 from igan.metrics.images import Images
@@ -36,7 +35,7 @@ KNOWN = (CLASSIFIER_SCORE, *BY_JUDGE, *compute.SCORES, *BY_CLASS, *mixture.SCORE
 Scores = dict[str, dict[str, Any]]
 
 
-class StoppedError(Exception):
+class StoppedError(RunError):
     """Raised where scores were not finished because the run is to stop."""
 
 
@@ -60,14 +59,10 @@ class Asked(NamedTuple):
 def check(config: Config, built: Experiment) -> Asked:
     """Returns the scores that a config asks for. Looks at no image and trains nothing.
 
-    Raises UserError for an unknown score, weights that are not there, too few images for a protocol, a stream where
-    there must be images in memory, or several hosts.
+    Raises UserError for an unknown score, weights that are not there, too few images for a protocol, or a stream where
+    there must be images in memory.
     """
     asked = config.evaluation
-    if jax.process_count() > 1:
-        raise UserError(
-            "scores are computed by one host: leave --config.evaluation.scores out, and use igan.evaluate on one host"
-        )
     names = [name.strip() for entry in asked.scores for name in entry.split(",") if name.strip()]
     for name in names:
         if name not in KNOWN:
@@ -106,6 +101,8 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
     """Returns what computes the scores of `config.evaluation` for a state of an experiment.
 
     Image i is a pure function of the seed and of i, whatever the update: curves are not shaken by other latents.
+    Several hosts score together: each draws the images that its own devices look at, and what the first computes from
+    what all of them saw is the score.
 
     Args:
       options: sampling options, see `make_draw`; every score's protocol names them.
@@ -119,6 +116,7 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
     by_features, network, settings, by_judge, judge_settings, by_modes, by_class, paths = check(config, built)
     judge = _judge(built) if by_judge or set(by_class) - {compute.INTRA_FID} else None
     count_modes = _mode_counter(built, by_modes) if by_modes else None
+    same_judge = functools.cache(lambda: _same(judge) if judge else None)  # When all hosts have come so far.
     draw, count = make_draw(built, options), config.evaluation.images
     named = ({PSI: 1.0} if PSI in built.game.networks.options else {}) | dict(options)  # 1 is no truncation.
     looks = sum(map(bool, (by_features, CLASSIFIER_SCORE in by_judge, _bare(by_judge), by_modes)))
@@ -142,6 +140,7 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
     def score(state: GameState, is_stopping: Callable[[], bool]) -> Scores:
         nonlocal stopping
         stopping = is_stopping
+        judge = same_judge()
         results: list[Mapping[str, Score]] = []
         for replica in range(built.plan.replicas):
             generated = images.read_once(draw(state, replica, count)) if looks > 1 else draw(state, replica, count)
@@ -163,7 +162,7 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
                 found[compute.full_name(PATHS, level)] = length(state, replica, network, level)
             if judge and PATHS_BY_JUDGE in by_judge:
                 found[PATHS_BY_JUDGE] = length(state, replica, judge, image_classifier.LEVEL)
-            results.append(found)
+            results.append(hosts.share(lambda found=found: found)[0])
         statistics = built.plan.initial_images if inference.STATISTICS in state.generator.variables else 0
         return {name: _together([found[name] for found in results], named, statistics) for name in results[0]}
 
@@ -270,6 +269,12 @@ def _judge(built: Experiment) -> FeatureNetwork:
     return judge._replace(devices=built.devices)
 
 
+def _same(judge: FeatureNetwork) -> FeatureNetwork:
+    """Returns the first host's classifier: another machine's is the same to rounding only."""
+    label, params = hosts.share(lambda: (judge.label, judge.params))[0]
+    return judge._replace(label=label, params=params)
+
+
 def _digits(built: Experiment) -> data.Dataset | None:
     """Returns the single digits of stacked ones, which say what its modes are."""
     return built.dataset.digits if isinstance(built.dataset, data.Dataset) else None
@@ -281,9 +286,14 @@ def _mode_counter(built: Experiment, by_modes: Sequence[str]) -> Callable[[Image
         return lambda generated: mixture.scores(by_modes, generated.read(0, generated.count), modes)
     digits = _digits(built)
     assert digits is not None  # As checked.
-    judge = image_classifier.load(digits.name, digits.train_images, digits.train_labels)
-    judge = stacked_digits.of_channels(judge._replace(devices=built.devices), digits.test_images, digits.test_labels)
-    return lambda generated: stacked_digits.scores(by_modes, generated, judge)
+    of_digits = image_classifier.load(digits.name, digits.train_images, digits.train_labels)
+
+    @functools.cache
+    def judge() -> FeatureNetwork:
+        same = _same(of_digits._replace(devices=built.devices))
+        return stacked_digits.of_channels(same, digits.test_images, digits.test_labels)
+
+    return lambda generated: stacked_digits.scores(by_modes, generated, judge())
 
 
 def _stoppable(source: Images, check_stop: Callable[[], object]) -> Images:

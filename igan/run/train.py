@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from igan import hosts
-from igan.config import Config, plain
+from igan.config import PER_DEVICE, Config, plain
 from igan.data import Stream, points, sources
 from igan.errors import RunError, UserError, one_line
 from igan.game.engine import Feed
@@ -52,6 +52,7 @@ def run(config: Config, directory: Path, from_best: bool = False) -> dict[str, A
             config, built, scorer = prepare(config, records, going_back.MAY_CHANGE if from_best else ())
             if from_best:
                 going_back.go(config, built, records)
+        hosts.check_sees(directory)
         hosts.check_same(config=plain(config), data=[built.dataset.name, built.training_images])
         workdir.write(records / "config.json", plain(config))
         checkpoints = stack.enter_context(Checkpoints(directory / "checkpoints", config.checkpoint.keep, print))
@@ -110,6 +111,8 @@ def prepare(config: Config, records: Path, may_change: Sequence[str] = ()) -> tu
         built = built._replace(dataset=built.dataset._replace(notice=notice))
     with config.unlocked():
         config.data.source, config.data.fingerprint = source_of(built.dataset.name), built.dataset.fingerprint()
+        if config.sharding == PER_DEVICE and config.replicas == 1:  # What is computed depends on it.
+            config.devices = len(built.devices)
     summary.announce(built, config)
     return config, built, scoring.make(config, built) if config.evaluation.scores else None
 

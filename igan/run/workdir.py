@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from igan import lock
-from igan.config import Config, changed, completed, defaults_beside, plain
+from igan.config import PER_DEVICE, Config, changed, completed, defaults_beside, plain
 from igan.errors import RunError, UserError
 from igan.run.field_types import mismatch
 from igan.version import version
@@ -23,7 +23,8 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tens
 def settle(config: Config, workdir: Path, may_change: Sequence[str] = ()) -> Config:
     """Returns the config with what an earlier session in this work directory has decided.
 
-    A run that found its data by `data.source=auto` goes on with the source it found.
+    A run that found its data by `data.source=auto` goes on with the source it found; one with `sharding=per_device` on
+    as many devices.
 
     Args:
       may_change: beginnings of fields that may differ besides those that always may.
@@ -48,10 +49,15 @@ def settle(config: Config, workdir: Path, may_change: Sequence[str] = ()) -> Con
     if config.data.source == "auto":
         config.data.source = before["data"]["source"]
     config.went_back = tuple(before["went_back"])
+    per_device = config.sharding == before["sharding"] == PER_DEVICE and config.replicas == 1
+    if per_device and config.devices == 0:
+        config.devices = before["devices"]
     differences = [each for each in changed(before, plain(config)) if not each.startswith(tuple(may_change))]
     decays = min(config.discriminator.constant_share, config.generator.constant_share) < 1
     if decays and before.get("epochs") != config.epochs:
         differences.append(f"epochs: was {before.get('epochs')}, now {config.epochs}, which the learning rate follows")
+    if per_device and before["devices"] != config.devices:
+        differences.append(f"devices: was {before['devices']}, now {config.devices}, each with its part of a batch")
     if differences:
         raise UserError(
             f"{workdir} holds a run of another config ({'; '.join(differences)}):"

@@ -11,7 +11,7 @@ from igan import models
 from igan.data import space
 from igan.errors import UserError
 from tests.contexts import at
-from tests.models.inspection import assert_float32, count, shapes
+from tests.models.inspection import assert_float32, assert_nearly_the_same, count, shapes
 from tests.references import mnist_numpy as reference
 
 KEY = jax.random.key(0)
@@ -219,3 +219,10 @@ def test_a_network_that_cannot_be_is_refused_by_the_name_of_its_field(field, val
     with pytest.raises(UserError, match=re.escape(f"networks.{field}")) as error:
         load(**{field: value})
     assert "\n" not in str(error.value)
+
+
+def test_bfloat16_is_near():
+    small = QUIET | {"generator_layers": (8, 8), "discriminator_layers": (9, 8)}
+    exact, rough = (load((6, 6, 1), precision=precision, **small) for precision in ("float32", "bfloat16"))
+    assert_nearly_the_same(exact.generator, rough.generator, exact.sample_latents(KEY, 40))
+    assert_nearly_the_same(exact.discriminator, rough.discriminator, jax.random.uniform(KEY, (40, 6, 6, 1)))

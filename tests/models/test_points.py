@@ -16,6 +16,7 @@ from igan.layers.batch_norm import ShiftBatchNorm
 from igan.layers.weights import Layer, WeightLayer
 from igan.run import experiment
 from tests.contexts import at
+from tests.models.inspection import assert_nearly_the_same
 
 PLANE = points_space(1.0, None)
 SMALL = {"latent_size": 3, "generator_layers": (5, 4), "discriminator_layers": (6, 3)}
@@ -186,3 +187,9 @@ def test_images_with_networks_for_points_are_refused(small):
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="'points' are for points, and the data are images"):
         models.load({"name": "points"}, space.images((28, 28, 1)), None, {})
+
+
+def test_bfloat16_is_near():
+    exact, rough = (load(SMALL | {"precision": precision}) for precision in ("float32", "bfloat16"))
+    assert_nearly_the_same(exact.generator, rough.generator, exact.sample_latents(jax.random.key(0), 40))
+    assert_nearly_the_same(exact.discriminator, rough.discriminator, jax.random.normal(jax.random.key(1), (40, 2)))

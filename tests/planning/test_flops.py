@@ -60,6 +60,13 @@ def test_a_loop_counts_as_often_as_it_runs_and_a_branch_when_it_must():
     assert counted(jax.grad(lambda a: loop(a).sum()), floats(4, 4)).total() >= 3 * 7 * one - 2 * one
 
 
+def test_of_what_platforms_do_in_their_own_way_the_cheapest_counts():
+    def product(square):
+        return lax.platform_dependent(square, cpu=lambda a: a @ a @ a, default=lambda a: a @ a)
+
+    assert counted(product, floats(4, 4)).total() == 2 * 4**3
+
+
 def test_seconds():
     rates = (8.0, 4.0, 1.0)
     some = flops.Flops({("bfloat16", "default"): 8, ("float32", "default"): 4, ("float32", "highest"): 1})

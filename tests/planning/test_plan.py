@@ -12,6 +12,7 @@ from igan.config import default
 from igan.errors import RunError, UserError
 from igan.planning import bounds, compiling, flops, program, report, shapes, targets
 from igan.run import experiment
+from igan.types import Stage
 from tests.command import EXPERIMENT, SMALL, Outcome, refused, run_in
 
 TPU, GPU = targets.parse("tpu:v5e:2x4"), targets.parse("gpu:h100:8")
@@ -40,6 +41,9 @@ MEASURED = compiling.Measured(
 )  # fmt: skip
 
 
+STARTS = (0, 4), (100, 8), (150, 16)
+
+
 @pytest.fixture(scope="module")
 def here():
     """The game on the devices that are here, whose plan and updates those of another machine share."""
@@ -49,7 +53,7 @@ def here():
 def test_bounds(here):
     """989.5 / 2 TFLOP/s in TF32 are 10 us, 335,200 bytes at 3,352 GB/s are 0.1 us, and 40 kernels 40 us."""
     config = tiny(8)
-    result = bounds.plan(config, here, GPU, MEASURED, price=3.0)
+    result = bounds.plan(config, here, GPU, [MEASURED], price=3.0)
     assert result["seconds"] == pytest.approx({"compute": 1e-5, "memory": 1e-7, "launches": 4e-5})
     assert (result["bounded_by"], result["seconds_per_update_bound"]) == ("launches", pytest.approx(4e-5))
     assert result["bytes_per_device"] == 195 and result["fits"]
@@ -59,23 +63,50 @@ def test_bounds(here):
     assert result["intensity"] == pytest.approx(4_945_000_000 / 3_352_000_000)
     assert result["collectives"] == [{"kind": "all-reduce", "count": 2, "bytes": 64}]
     # On a TPU all that is not on the chip is traffic, at 819 GB/s; and nothing is launched.
-    other = bounds.plan(config, here, TPU, MEASURED)
+    other = bounds.plan(config, here, TPU, [MEASURED])
     assert other["seconds"]["memory"] == pytest.approx(3.352e9 / 819e9) and other["bounded_by"] == "memory"
     assert other["launches"] is None and other["seconds"]["launches"] == 0 and "price_bound" not in other
 
 
 def test_a_state_larger_than_the_chip_is_read_and_written_by_every_update(here):
     carried = MEASURED._replace(carried=50 * 2**20 + 1_676_000_000)
-    result = bounds.plan(tiny(8), here, GPU, carried)
+    result = bounds.plan(tiny(8), here, GPU, [carried])
     assert result["seconds"]["memory"] == pytest.approx(1e-3) and result["bounded_by"] == "memory"
 
 
 def test_what_does_not_fit(here):
     large = MEASURED._replace(temporaries=GPU.capacity)
-    assert not bounds.plan(tiny(8), here, GPU, large)["fits"]
-    refused = bounds.plan(tiny(8), here, TPU, MEASURED._replace(refused=17 * 2**30), price=1.0)
+    assert not bounds.plan(tiny(8), here, GPU, [large])["fits"]
+    refused = bounds.plan(tiny(8), here, TPU, [MEASURED._replace(refused=17 * 2**30)], price=1.0)
     assert not refused["fits"] and refused["bytes_per_device"] == 17 * 2**30 + 50
     assert refused["seconds_per_update_bound"] is None and refused["price_bound"] is None
+
+
+def test_a_growing_network_is_planned_in_all_of_its_stages(here, capsys):
+    """The memory of the largest, the hours of all: 100 updates of 40 us, 50 of 80 us, and the rest of 10 us."""
+    stages = tuple(Stage(index, start, (16, 16), name=f"{size} px") for index, (start, size) in enumerate(STARTS))
+    growing = here._replace(plan=here.plan._replace(stages=stages))
+    several = [
+        MEASURED,
+        MEASURED._replace(update=program.Counts(80, 0, 0, {}), temporaries=1000),
+        MEASURED._replace(update=program.Counts(0, 0, 0, {})),
+    ]
+    result = bounds.plan(tiny(8), growing, GPU, several, price=3.0)
+    updates = [100, 50, 75_000 - 150]
+    assert [each["updates"] for each in result["stages"]] == updates and result["updates"] == 75_000
+    assert [each["stage"] for each in result["stages"]] == ["4 px", "8 px", "16 px"]
+    hours = (100 * 4e-5 + 50 * 8e-5 + updates[2] * 1e-5) / 3600
+    assert result["hours_bound"] == pytest.approx(hours)
+    assert result["price_bound"] == pytest.approx(8 * 3 * hours)
+    assert result["bytes_per_device"] == 1165 and result["memory"]["temporaries"] == 1000
+    assert result["bounded_by"] == "compute" and result["fits"]  # An update is one of the last stage.
+    report.table(result)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(word in shown for word in ("by stage", "8 px", "80 us", "Memory: the largest one")), shown
+    refused = bounds.plan(tiny(8), growing, TPU, [MEASURED, MEASURED._replace(refused=17 * 2**30), MEASURED])
+    assert not refused["fits"] and refused["hours_bound"] is None and refused["stage"] == "8 px"
+    report.table(refused)
+    assert "does not fit" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("slope", [1, 7, 1000])
@@ -130,7 +161,7 @@ def test_a_compiler_that_is_missing(module, target, extra, monkeypatch):
 
 
 def test_the_table_says_where_each_number_comes_from(here, capsys):
-    result = bounds.plan(tiny(8), here, GPU, MEASURED, price=3.0) | {"found": {"field": "batch_size", "largest": 64}}
+    result = bounds.plan(tiny(8), here, GPU, [MEASURED], price=3.0) | {"found": {"field": "batch_size", "largest": 64}}
     report.table(result)
     shown = " ".join(capsys.readouterr().out.split())
     for word in (
@@ -149,7 +180,7 @@ def test_the_table_says_where_each_number_comes_from(here, capsys):
             tiny(8),
             here,
             TPU,
-            MEASURED._replace(arguments=0, temporaries=0, output=0, aliased=0, code=0, refused=17 * 2**30),
+            [MEASURED._replace(arguments=0, temporaries=0, output=0, aliased=0, code=0, refused=17 * 2**30)],
         )
     )
     assert "does not fit" in capsys.readouterr().out

@@ -31,6 +31,23 @@ def test_units(kind, chip):
     assert f"{chip.memory / 2**30:.0f} GB" in chip.source if kind == "tpu" else chip.processors > 50
 
 
+# As published, in the sheets' units: bfloat16 in TFLOP/s, of GPUs with sparsity; memory in GB; bandwidth in GB/s.
+PUBLISHED = {
+    "v4": (275, 32, 1200), "v5e": (197, 16, 819), "v5p": (459, 95, 2765), "v6e": (918, 32, 1638),
+    "a100": (624, 80, 2039), "h100": (1979, 80, 3350), "h200": (1979, 141, 4800), "b200": (4500, 180, 8000),
+    "l4": (242, 24, 300), "rtx4090": (330.4, 24, 1008),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "chip"), CHIPS)
+def test_the_table_is_what_is_published_in_other_units(kind, chip):
+    teraflops, gigabytes, bandwidth = PUBLISHED[chip.name]
+    assert chip.bfloat16 == pytest.approx(teraflops * 1e12 / (2 if kind == "gpu" else 1), rel=1e-3)
+    assert chip.memory == gigabytes * (2**30 if kind == "tpu" else 10**9)
+    assert chip.bandwidth == pytest.approx(bandwidth * 1e9, rel=1e-3)
+    assert chip.source
+
+
 def test_sheets_of_gpus_say_what_is_sparse():
     for chip in targets.CHIPS["gpu"].values():
         assert f"{2 * chip.bfloat16 / 1e12:,.10g}*" in chip.source or f"{2 * chip.bfloat16 / 1e15:.10g}*" in chip.source
