@@ -112,7 +112,7 @@ def intra_fid(
     """
     batches = stream(generated, network, [settings.level], batch_size=settings.batch_size)
     found = collect(batches, generated.count)[settings.level]
-    real = _reference_features(reference, network, settings)
+    real = reference_features(reference, network, settings)
     classes, sides = int(max(labels.max(), reference_labels.max())) + 1, []
     for what, features, of in (("generated", found, labels), ("real", real, reference_labels)):
         counts = np.bincount(of, minlength=classes)

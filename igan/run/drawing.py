@@ -62,8 +62,9 @@ def make_draw(
       classes: labels to generate, dealt in turn: image i is of the class `classes[i % len(classes)]`. Without, they are
         drawn as in training.
       columns: of rows that go from one image to another one, along the great circle between normal latents, which are
-        all about as long (White 2016, section 2.1), and straight between uniform ones, in their cube: row r goes from image 2r to image 2r + 1 in
-        so many equal steps, all of them of one class, its first one's or `classes[r % len(classes)]`. 0: no such rows.
+        all about as long (White 2016, section 2.1), and straight between uniform ones, in their cube: row r goes from
+        image 2r to image 2r + 1 in so many equal steps, all of them of one class, its first one's or `classes[r %
+        len(classes)]`. 0: no such rows.
 
     Raises UserError for an option or a class that the networks do not have, and for classes of networks without labels.
     """

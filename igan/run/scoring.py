@@ -14,7 +14,7 @@ from igan.errors import UserError, did_you_mean
 from igan.game import inference
 from igan.game.inference import NO_OPTIONS
 from igan.layers.truncation import PSI
-from igan.metrics import compute, image_classifier, inception, mixture, path_length, stacked_digits, weights
+from igan.metrics import compute, image_classifier, images, inception, mixture, path_length, stacked_digits, weights
 from igan.metrics.classifier_score import classifier_score
 from igan.metrics.extract import FeatureNetwork
 from igan.metrics.images import Images
