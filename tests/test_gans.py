@@ -195,6 +195,7 @@ def narrow(name: str, pictures: Path):
     config.generator.batch_size = 8 if config.generator.batch_size else 0
     config.accumulate, config.data.image_size, config.data.crop = 1, 0, "none"
     config.techniques.self_attention.update(generator_resolution=8, discriminator_resolution=4)
+    config.techniques.adaptive_augment.policy = ("color",)  # Slopes through what moves pixels take long to compile.
     if config.networks.name != "biggan":
         config.networks.latent_size = 5
     config.networks.update(NARROW.get(config.networks.name, {}))

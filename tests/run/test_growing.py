@@ -23,7 +23,7 @@ from igan.game.programs import Programs
 from igan.reporting.runs import read_run
 from igan.run import experiment, train
 from igan.run.checkpoint import Checkpoints
-from tests.command import PATIENCE, REPOSITORY, run_main
+from tests.command import PATIENCE, REPOSITORY, run_compiled_quickly
 from tests.outcome import assert_same_arrays, lines_without_seconds, newest
 
 UPDATES = 10  # Four of 4 pixels, three in which 8 pixels fade in, and three of 8 pixels.
@@ -260,7 +260,8 @@ def runs(processes, pictures, tmp_path_factory):
 
         def start(folder: Path) -> Any:
             folder.mkdir(exist_ok=True)
-            process = processes.Process(target=run_main, args=([*arguments, f"--workdir={folder / 'run'}"], folder, {}))
+            given = ([*arguments, f"--workdir={folder / 'run'}"], folder, {})
+            process = processes.Process(target=run_compiled_quickly, args=given)
             process.start()
             return process
 
