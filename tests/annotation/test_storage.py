@@ -109,6 +109,23 @@ def test_an_error_that_ends_the_whole_transaction_is_told_to_all_who_wait(make):
     assert isinstance(found[1], RunError) and "disk is full" in str(found[1])
 
 
+def test_a_row_that_the_file_refuses_is_not_stored_and_others_are(make):
+    path = make()
+    writing = writer.Writer(path)
+
+    def refused(connection):
+        raise apsw.ConstraintError("NOT NULL constraint failed")
+
+    async def both():
+        jobs = (refused, lambda connection: store.count(connection, "declined"))
+        return await asyncio.gather(*map(writing.run, jobs), return_exceptions=True)
+
+    found = asyncio.run(both())
+    writing.close()
+    assert isinstance(found[0], RunError) and found[1] is None
+    assert study.open(path).tallies()["declined"] == 1
+
+
 def test_what_is_deleted_is_wiped_at_once_where_the_file_cannot_be_written_anew(make):
     path = make()
     connection, opened = schema.connect(path), study.open(path)
