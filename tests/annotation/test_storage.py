@@ -1,9 +1,12 @@
 """What SQLite asks of the disk, through a disk that counts, fills up, and breaks while people answer."""
 
+import asyncio
+
 import apsw
 import pytest
 
-from igan.annotation import __main__, schema, study
+from igan.annotation import __main__, schema, store, study, writer
+from igan.errors import RunError
 
 from .conftest import sources
 
@@ -78,14 +81,60 @@ def test_an_answer_that_does_not_reach_the_disk_is_not_acknowledged_nor_counted(
     assert len(said) == 2 and said[0].startswith("error: answers are refused") and "stored again" in said[1]
 
 
-def test_a_file_that_becomes_read_only_refuses_until_it_is_writable_again(make, browse):
+def test_a_file_that_becomes_read_only_refuses_until_it_is_writable_again(make, browse, capsys):
     browser = browse(make())
     browser.begin()
     name = browser.question()
     browser.server.writer._connection.pragma("query_only", True)
     assert browser.answer(name, "real").status_code == 503
+    assert "answers are refused" in capsys.readouterr().err
     browser.server.writer._connection.pragma("query_only", False)
     assert browser.answer(name, "real").status_code == 200
+
+
+def test_an_error_that_ends_the_whole_transaction_is_told_to_all_who_wait(make):
+    """As SQLite may do where a disk is full: a job's own savepoint is then gone too."""
+    writing = writer.Writer(make())
+
+    def full(connection):
+        connection.execute("ROLLBACK")
+        raise apsw.FullError("database or disk is full")
+
+    async def both():
+        jobs = (lambda connection: store.count(connection, "declined"), full)
+        return await asyncio.gather(*map(writing.run, jobs), return_exceptions=True)
+
+    found = asyncio.run(both())
+    writing.close()
+    assert isinstance(found[1], RunError) and "disk is full" in str(found[1])
+
+
+def test_a_row_that_the_file_refuses_is_not_stored_and_others_are(make):
+    path = make()
+    writing = writer.Writer(path)
+
+    def refused(connection):
+        raise apsw.ConstraintError("NOT NULL constraint failed")
+
+    async def both():
+        jobs = (refused, lambda connection: store.count(connection, "declined"))
+        return await asyncio.gather(*map(writing.run, jobs), return_exceptions=True)
+
+    found = asyncio.run(both())
+    writing.close()
+    assert isinstance(found[0], RunError) and found[1] is None
+    assert study.open(path).tallies()["declined"] == 1
+
+
+def test_what_is_deleted_is_wiped_at_once_where_the_file_cannot_be_written_anew(make):
+    path = make()
+    connection, opened = schema.connect(path), study.open(path)
+    person = store.begin(connection, store.read_known(connection, opened.settings, opened.key), "token")
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    assert person and person.id.encode() in path.read_bytes()
+    store.forget(connection, person.id)
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    assert person.id.encode() not in path.read_bytes()
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])
