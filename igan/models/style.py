@@ -227,8 +227,8 @@ def make(
       mapping_layers: of the mapping network; 0: there is none, w are the latents.
       mapping_width: numbers in w.
       mapping_rate: multiplies the learning rate of the mapping network.
-      base, most, first_resolution, resolution, train_images, fade_images, batch_sizes, rate_factors, normalize_latents,
-        precision: as those of `progressive`.
+      base, most, first_resolution, resolution, train_images, fade_images, batch_sizes: as those of `progressive`.
+      rate_factors, normalize_latents, precision: as those of `progressive`, too.
       styles_of_layers: whether there are styles, after an instance norm; without, there is the generator's norm.
       constant_input: whether features begin with a trained constant, or with a dense layer of w.
       noise: whether there is noise in each layer.
