@@ -158,7 +158,9 @@ def run(config: Config) -> None:
     if FROM.value and HOSTS.value:
         raise UserError(f"--from={FROM.value} is for one host: go back there, and then on with --hosts={HOSTS.value}")
     if FROM.value:
-        going_back.check(directory())
+        bucket.refuse(Path(WORKDIR.value or ""))
+        with directory() as folder:
+            going_back.check(folder)
     if HOSTS.value and not WORKDIR.value:
         raise UserError("--hosts needs a --workdir, on a disk that all hosts see")
     if HOSTS.value and bucket.is_url(WORKDIR.value or ""):
