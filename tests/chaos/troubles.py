@@ -45,12 +45,12 @@ def kill(run: Run, log: Counter[str]) -> None:
 
 
 def stop_in(moment: str) -> Trouble:
-    """Returns SIGTERM during a moment, after which the run saves, or has lost nothing."""
+    """Returns SIGTERM during a moment of a run on one host, after which it saves, or has lost nothing."""
 
     def stop(run: Run, log: Counter[str]) -> None:
         life = run.start(slow=moment, cached=moment != "compilation")
         caught = life.wait_for(moment)
-        life.send(signal.SIGTERM, run.random.randrange(run.hosts))
+        life.send(signal.SIGTERM)
         ended = life.end()
         if not caught:
             finished(run, ended)
