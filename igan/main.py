@@ -33,7 +33,7 @@ from absl import app, flags, logging
 from flax.traverse_util import flatten_dict
 from ml_collections import config_flags
 
-from igan import cache, field_flags, hosts
+from igan import bucket, cache, field_flags, hosts
 from igan.config import Config, default
 from igan.errors import UserError, did_you_mean, exit_code, suggestion, tell
 from igan.game.view import context, show
@@ -45,7 +45,10 @@ from igan.version import version
 field_flags.register()
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment and variant, e.g. experiments/mnist.py.")
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where the files of the run go. A run that is there goes on. Default: runs/<experiment>-<time>."
+    "workdir",
+    None,
+    "Where the files of the run go, a folder or gs://... or s3://... A run that is there goes on."
+    " Default: runs/<experiment>-<time>.",
 )
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print config, networks and plan; train nothing and write nothing.")
 HOSTS = flags.DEFINE_string(
@@ -136,7 +139,13 @@ def main(arguments: Sequence[str]) -> None:
     config: Config = CONFIG.value
     if config.deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
-    sys.exit(exit_code(lambda: run(config), "stopped before the first update; nothing was lost"))
+    code = exit_code(lambda: run(config), "stopped before the first update; nothing was lost")
+    if code and not HOSTS.value:
+        # After a save that failed, threads of Orbax wait for ten minutes, and Python would wait for them.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(config: Config) -> None:
@@ -149,23 +158,32 @@ def run(config: Config) -> None:
     if FROM.value and HOSTS.value:
         raise UserError(f"--from={FROM.value} is for one host: go back there, and then on with --hosts={HOSTS.value}")
     if FROM.value:
-        going_back.check(directory())
+        bucket.refuse(Path(WORKDIR.value or ""))
+        with directory() as folder:
+            going_back.check(folder)
     if HOSTS.value and not WORKDIR.value:
         raise UserError("--hosts needs a --workdir, on a disk that all hosts see")
+    if HOSTS.value and bucket.is_url(WORKDIR.value or ""):
+        raise UserError(f"--workdir={WORKDIR.value} is for a run on one host: several need a disk that all of them see")
     if HOSTS.value:
         hosts.join(HOSTS.value)
     if DRY_RUN.value:
         describe(config)
     else:
-        with contextlib.nullcontext() if HOSTS.value else signals.raised():
-            train.run(config, directory(), from_best=bool(FROM.value))
+        with contextlib.nullcontext() if HOSTS.value else signals.raised(), directory() as folder:
+            train.run(config, folder, from_best=bool(FROM.value))
 
 
-def directory() -> Path:
-    """Returns the work directory: the one asked for, or a new one named after the experiment and the time."""
+def directory() -> contextlib.AbstractContextManager[Path]:
+    """Returns the work directory: the one asked for, or a new one named after the experiment and the time.
+
+    Raises UserError for a bucket that cannot be used.
+    """
+    if WORKDIR.value and bucket.is_url(WORKDIR.value):
+        return bucket.mirrored(WORKDIR.value)
     if WORKDIR.value:
-        return Path(WORKDIR.value).expanduser()
-    return new_directory(Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem)
+        return contextlib.nullcontext(Path(WORKDIR.value).expanduser())
+    return contextlib.nullcontext(new_directory(Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem))
 
 
 def new_directory(name: str) -> Path:
@@ -180,7 +198,7 @@ def new_directory(name: str) -> Path:
 
 def describe(config: Config) -> None:
     """Prints what would run."""
-    if WORKDIR.value:
+    if WORKDIR.value and not bucket.is_url(WORKDIR.value):
         may_change = going_back.MAY_CHANGE if FROM.value else ()
         config = workdir.settle(config, Path(WORKDIR.value).expanduser(), may_change)
     built = experiment.build(config)

@@ -1,5 +1,6 @@
 """What a run has left behind, to be compared bit for bit with what another one has."""
 
+import json
 from pathlib import Path
 
 import jax
@@ -17,12 +18,12 @@ def lines_without_seconds(folder: Path) -> list[dict]:
     return lines
 
 
-def newest(folder: Path) -> tuple[int, list[np.ndarray]]:
+def newest(folder: Path, checkpoints: str = "checkpoints") -> tuple[int, list[np.ndarray]]:
     """The step of the newest checkpoint and all it holds: parameters, averages, optimiser states, statistics, key."""
     config = workdir.load(folder)
     config.devices = 1
-    with Checkpoints(folder / "checkpoints", keep=2, note=pytest.fail, read_only=True) as checkpoints:
-        found = checkpoints.restore_latest(experiment.build(config).engine.state_shape)
+    with Checkpoints(folder / checkpoints, keep=2, note=pytest.fail, read_only=True) as saved:
+        found = saved.restore_latest(experiment.build(config).engine.state_shape)
     assert found is not None
     step, state = found
     assert int(state.step) == step
@@ -35,3 +36,25 @@ def newest(folder: Path) -> tuple[int, list[np.ndarray]]:
 def assert_same_arrays(ones: list[np.ndarray], others: list[np.ndarray]) -> None:
     for left, right in zip(ones, others, strict=True):
         assert left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Bit for bit: what was asked for, reported, drawn, learned, remembered; of the end all but times and versions."""
+    assert lines_without_seconds(one) == lines_without_seconds(other)
+    assert (one / "config.json").read_bytes() == (other / "config.json").read_bytes()
+    pictures = [sorted(path.name for path in (folder / "samples").iterdir()) for folder in (one, other)]
+    assert pictures[0] == pictures[1]
+    for picture in pictures[0]:
+        assert (one / "samples" / picture).read_bytes() == (other / "samples" / picture).read_bytes()
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (one, other)]
+    for summary in summaries:
+        for timing in ("seconds", "seconds_to_first_step", "compile_seconds"):
+            assert summary.pop(timing) >= 0
+        del summary["versions"]  # Someone may commit meanwhile.
+    assert summaries[0] == summaries[1] and summaries[0]["finished"]
+    for checkpoints in ("checkpoints", "best"):
+        assert (one / checkpoints).exists() == (other / checkpoints).exists()
+        if (one / checkpoints).exists():
+            (step, ones), (other_step, others) = newest(one, checkpoints), newest(other, checkpoints)
+            assert step == other_step and len(ones) > 8
+            assert_same_arrays(ones, others)

@@ -4,6 +4,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from igan import bucket
 from igan.config import Config
 from igan.run import workdir
 from igan.run.collapse import Watch
@@ -99,7 +100,7 @@ def finish(
     if scores:
         print(f"scores at update {summary['scores_step']:,}: {describe_scores(summary['scores'])}")
     ending = "finished" if summary["finished"] else f"stopped by {stopped_by} at update {step:,} and saved; go on with"
-    print(f"{ending} --workdir={directory}")
+    print(f"{ending} --workdir={bucket.shown(directory)}")
     return summary
 
 

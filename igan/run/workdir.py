@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from igan import lock
+from igan import bucket, lock
 from igan.config import PER_DEVICE, Config, changed, completed, defaults_beside, plain
 from igan.errors import RunError, UserError
 from igan.run.field_types import mismatch
@@ -69,11 +69,12 @@ def settle(config: Config, workdir: Path, may_change: Sequence[str] = ()) -> Con
 def load(workdir: Path) -> Config:
     """Returns the config of the run in a work directory. Fields younger than the run have their defaults.
 
-    Raises UserError if there is no run.
+    Raises UserError if there is no run, or it is in a bucket.
 
     >>> load(Path("runs/mnist")).labels_per_class  # doctest: +SKIP
     10
     """
+    bucket.refuse(workdir)
     path = workdir / "config.json"
     if not path.is_file():
         raise UserError(f"{workdir} holds no run (there is no {path.name}): give a --workdir of igan.main")

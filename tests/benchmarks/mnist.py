@@ -23,13 +23,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # For the references beside 
 
 from igan.config import default
 from igan.run import experiment
+from igan.run.experiment import Experiment
 
 BATCH = 100
 Round = Callable[[], None]
 
 
-def igan_round(steps: int, **changes: object) -> Round:
-    """Returns a function that plays `steps` updates of igan's MNIST game, changed as given."""
+def build(steps: int, **changes: object) -> Experiment:
+    """Returns igan's MNIST game, changed as given, in dispatches of `steps` updates."""
     config = default()
     config.data.source = "embedded"
     config.devices = 1
@@ -40,7 +41,12 @@ def igan_round(steps: int, **changes: object) -> Round:
     config.techniques.minimax.discriminator_weight = 0.5
     config.techniques.minimax.generator_weight = 0.0
     config.update_from_flattened_dict(changes)
-    built = experiment.build(config)
+    return experiment.build(config)
+
+
+def igan_round(steps: int, **changes: object) -> Round:
+    """Returns a function that plays `steps` updates of igan's MNIST game, changed as given."""
+    built = build(steps, **changes)
     engine = built.engine
     state = [engine.initialize(1)]
 

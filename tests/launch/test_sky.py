@@ -23,7 +23,7 @@ def test_skypilot_reads_it(name, accelerators, monkeypatch):
     found = [resources.accelerators for resources in task.resources]
     assert {kind: count for each in found for kind, count in each.items()} == accelerators
     assert all(resources.use_spot for resources in task.resources)
-    assert set(task.envs) == {"EXPERIMENT", "FLAGS", "BUCKET"} and set(task.storage_mounts) == {"/runs"}
+    assert set(task.envs) == {"EXPERIMENT", "FLAGS", "BUCKET"}
     extra = "tpu" if name == "tpu" else "cuda"
-    assert f'".[{extra},prepare]"' in task.setup
-    assert "-m igan.main" in task.run and "--workdir=" in task.run and "$FLAGS" in task.run
+    assert f'".[{extra},prepare,bucket]"' in task.setup
+    assert "exec python launch/job.py" in task.run and '--workdir="$BUCKET/' in task.run and "$FLAGS" in task.run
