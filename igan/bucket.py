@@ -161,7 +161,7 @@ def _is_contents(name: str) -> bool:
 
 def _answered(url: str, ask: Callable[[], _T]) -> _T:
     """Returns what a bucket answers. Raises UserError if it refuses, or does not answer in time."""
-    answer: list[Any] = []
+    answer: list[tuple[Any, Exception | None]] = []
 
     def wait() -> None:
         try:

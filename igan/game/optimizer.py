@@ -25,10 +25,10 @@ def _adam(config: Mapping[str, Any], ramp: Ramp) -> optax.GradientTransformation
     def init(params: Params) -> optax.OptState:
         return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32)), adam(config["b2"]).init(params)
 
-    def update(gradients: Params, state: Any, params: Params | None = None) -> tuple[Params, optax.OptState]:
+    def update(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, optax.OptState]:
         clock, moments = state  # The clock goes on where the moments begin anew, as that of the learning rate does.
-        gradients, moments = adam(moved(config["b2"], last, ramp(clock.count))).update(gradients, moments, params)
-        return gradients, (optax.ScaleByScheduleState(optax.safe_increment(clock.count)), moments)
+        updates, moments = adam(moved(config["b2"], last, ramp(clock.count))).update(updates, moments, params)
+        return updates, (optax.ScaleByScheduleState(optax.safe_increment(clock.count)), moments)
 
     return optax.GradientTransformation(init, update)
 
@@ -70,7 +70,7 @@ def make(
     begin = round(config["constant_share"] * total_steps)
     rate = config["learning_rate"]
     # A schedule even where it is constant: the optimiser's state has the same form, whatever the number of epochs.
-    rates = optax.constant_schedule(rate)
+    rates: Callable[[Any], Any] = optax.constant_schedule(rate)
     if begin < total_steps:
         rates = optax.linear_schedule(rate, 0.0, transition_steps=total_steps - begin, transition_begin=begin)
     last = config.get("final_learning_rate", 0.0)

@@ -44,10 +44,8 @@ def stages(
     made: list[Stage] = []
     for level in range(int(math.log2(first)), int(math.log2(last)) + 1):
         side = 2**level
-        size, rate = (
-            each[min(level - 2, len(each) - 1)] if each else usual
-            for each, usual in ((batch_sizes, 0), (rate_factors, 1.0))
-        )
+        size = batch_sizes[min(level - 2, len(batch_sizes) - 1)] if batch_sizes else 0
+        rate = rate_factors[min(level - 2, len(rate_factors) - 1)] if rate_factors else 1.0
         own = Stage(batch_sizes=(size, size), rate=rate)
         if side > first:
             made.append(own._replace(index=len(made), images=fade_images, name=f"{side} px fading in"))

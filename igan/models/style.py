@@ -131,7 +131,8 @@ class Generator(nn.Module):
         options = context.options
         w = drawn_to_mean(w, mean.value, layers, options.get(PSI, 1.0), options.get(PSI_LAYERS))
         if (share := options.get(BETWEEN)) is not None:
-            return lerp(*jnp.split(w, 2), jnp.asarray(share))
+            one, end = jnp.split(w, 2)
+            return lerp(one, end, jnp.asarray(share))
         if (place := options.get("crossover")) is None:
             return w
         first, second = jnp.split(w, 2)
