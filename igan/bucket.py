@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import fsspec
 
@@ -161,22 +161,23 @@ def _is_contents(name: str) -> bool:
 
 def _answered(url: str, ask: Callable[[], _T]) -> _T:
     """Returns what a bucket answers. Raises UserError if it refuses, or does not answer in time."""
-    answer: list[tuple[Any, Exception | None]] = []
+    found: list[_T] = []
+    errors: list[Exception] = []
 
     def wait() -> None:
         try:
-            answer.append((ask(), None))
+            found.append(ask())
         except Exception as error:
-            answer.append((None, error))
+            errors.append(error)
 
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     thread.join(SECONDS_TO_ANSWER)
-    found, error = answer[0] if answer else (None, TimeoutError(f"no answer in {SECONDS_TO_ANSWER:.0f} s"))
-    if error is not None:
+    if not found:
+        error = errors[0] if errors else TimeoutError(f"no answer in {SECONDS_TO_ANSWER:.0f} s")
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise UserError(f"cannot use {url} ({reason}): check its name, the network and your credentials") from error
-    return found
+    return found[0]
 
 
 @contextmanager
