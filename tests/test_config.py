@@ -112,6 +112,7 @@ VALUES: dict[str, tuple] = {
     "reporting.samples_interval": NUMBERS,
     "reporting.samples": (0, -1, 1, 3, 10**20),
     "experiment": ("", "mnist"),
+    "went_back": ((), ("to update 5",)),
     "variant": ("", "ours"),
     "data.image_size": (0, -1, 28, 32, 10**20),
     "data.crop": ("none", "center", "random", "left"),
