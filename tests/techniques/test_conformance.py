@@ -6,9 +6,9 @@ own, and `tests/techniques/probes.py` has helpers for what is easily got wrong.
 
 import dataclasses
 import functools
-import os
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
