@@ -182,6 +182,7 @@ def test_the_defaults_are_the_papers():
         "discriminator_layers": (1000, 500, 250, 250, 250),
         "input_noise": 0.3,
         "hidden_noise": 0.5,
+        "precision": "float32",
     }
 
 

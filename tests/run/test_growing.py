@@ -194,7 +194,7 @@ def test_a_run_tells_of_its_stages(run_of_it, capsys, tmp_path):
     assert sizes[0] == sizes[4] == (9, 9) and sizes[5] == sizes[-1] == (17, 17)  # Two by two.
     assert film.main([str(folder), f"--output={tmp_path / 'film.gif'}"]) == 0
     with Image.open(tmp_path / "film.gif") as moving:
-        assert moving.size == (17, 17 + 24)
+        assert moving.size == (120, 17 + 24)  # As wide as the line below it.
 
 
 def test_what_is_asked_of_styles_is_refused_in_one_line_where_there_are_none(run_of_it, capsys):

@@ -65,7 +65,7 @@ def tensorboard_tags(folder: Path) -> set[str]:
 
 def test_the_summary_says_what_others_rely_on(finished) -> None:
     folder, summary = finished
-    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert json.loads((folder / "summary.json").read_text()) == json.loads(json.dumps(summary))
     assert summary["dataset"] == "mnist5k" and summary["test_examples"] == TEST_EXAMPLES
     for name in ("test_errors", "test_errors_raw", "best_test_errors"):
         assert len(summary[name]) == 1 and 0 <= summary[name][0] <= TEST_EXAMPLES
@@ -84,7 +84,8 @@ def test_the_metrics_are_lines_of_json_with_a_step(finished) -> None:
     lines = strict_lines(folder)
     evaluations = [line for line in lines if "test_errors" in line]
     training = [line for line in lines if "d/minimax" in line]
-    assert len(lines) == len(evaluations) + len(training)
+    balance = [line for line in lines if "balance/diversity" in line]
+    assert len(lines) == len(evaluations) + len(training) + len(balance)
     assert [line["step"] for line in training] == list(range(5, UPDATES + 1, 5))
     assert [line["step"] for line in evaluations] == [0, 50, 100, 150, 200, 250]
     assert evaluations[-1]["test_errors"] == summary["test_errors"]
