@@ -36,7 +36,10 @@ extensions = [
 exclude_patterns = ["api/modules.rst"]
 nitpicky = True
 # Every name of igan's has to resolve; those of other projects are not looked up, so that no network is needed.
-nitpick_ignore_regex = [("py:.*", r"(?!igan\.).*"), ("py:class", r"igan\.(annotation\..*|hosts)\.Result")]  # A type variable.
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!igan\.).*"),
+    ("py:class", r"igan\.(annotation\..*|hosts)\.Result"),
+]  # A type variable.
 suppress_warnings = ["ref.python"]  # Fields of several classes have the same name.
 default_role = "literal"  # Docstrings have `names` as Markdown has.
 
