@@ -107,11 +107,8 @@ class Bucket:
         """
         if not self.is_mine():
             raise RunError(f"another run has taken over {self.url}; the files of this one are in {folder}")
-        steps = {
-            str(path.parent.relative_to(folder))
-            for path in folder.glob(f"*/*/{CONTENTS}")
-            if path.parent.name.isdigit()
-        }
+        found = (path.relative_to(folder).as_posix() for path in folder.glob(f"*/*/{CONTENTS}"))
+        steps = {step for name in found if (step := _step(name))}
         # Records first: all up to a checkpoint are on the disk before it is.
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()

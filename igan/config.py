@@ -1,10 +1,11 @@
 """The one place for defaults, their meaning and their validation. Experiments change what they need to.
 
+How runs record their configs, and read them again, is in `igan.recorded`.
+
 Any field can be set from the command line: `--config.seed=2 --config.techniques.minimax.enabled=True`. The
 hyper-parameters of techniques and network families are declared where they are used, in the signatures of their `make`.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,11 +17,6 @@ from igan.game import optimizer, technique
 
 Config = Any  # A ConfigDict. Its own types make every field a union of everything, which no checker can use.
 
-# Fields that may differ when a run is resumed: they change how long it runs and what it shows, not what it computes.
-MAY_CHANGE = ("epochs", "steps_per_chunk", "devices", "data.dir", "evaluation", "checkpoint", "reporting")
-# Fields that techniques once had, with their defaults: runs that left them so are opened without.
-RETIRED = {("r1", "ramp"): 0, ("r2", "ramp"): 0}
-NEVER = object()
 GLOBAL, PER_DEVICE = SHARDINGS = ("global", "per_device")
 
 
@@ -106,61 +102,6 @@ def default(networks: str = "fully_connected") -> Config:
     return config
 
 
-def plain(config: Config) -> dict[str, Any]:
-    """Returns a config as what comes back from its JSON file.
-
-    >>> plain(default())["evaluation"]["scores"]
-    []
-    """
-    return json.loads(config.to_json())
-
-
-def completed(found: dict[str, Any]) -> dict[str, Any]:
-    """Returns a config from a JSON file with the defaults of fields, sections and techniques that are younger than it.
-
-    What this igan does not know, a technique of somebody's own or a field of a newer one, stays as it is.
-
-    >>> completed({"seed": 7})["techniques"]["minimax"]["enabled"]
-    False
-    """
-    return _with_defaults(_without_retired(found), defaults_beside(found))
-
-
-def _without_retired(found: dict[str, Any]) -> dict[str, Any]:
-    techniques = found.get("techniques")
-    if not isinstance(techniques, dict):
-        return found
-
-    def kept(name: str, settings: Any) -> Any:
-        if not isinstance(settings, dict):
-            return settings
-        return {field: each for field, each in settings.items() if RETIRED.get((name, field), NEVER) != each}
-
-    return found | {"techniques": {name: kept(name, settings) for name, settings in techniques.items()}}
-
-
-def defaults_beside(found: dict[str, Any]) -> dict[str, Any]:
-    """Returns the defaults of the fields that a config from a JSON file can have: its networks' and techniques' own.
-
-    >>> defaults_beside({"networks": {"name": "convolutional"}})["networks"]["dropout"]
-    0.5
-    """
-    networks, techniques = found.get("networks"), found.get("techniques")
-    family = networks.get("name") if isinstance(networks, dict) else None
-    defaults = plain(default()) | {"networks": {"name": ""}}
-    if isinstance(family, str) and family in models.known():
-        defaults |= plain(ConfigDict({"networks": models.defaults(family)}))
-    if isinstance(techniques, dict):  # Some are of another version, or somebody else's.
-        defaults["techniques"] = {name: {"enabled": False} for name in techniques} | defaults["techniques"]
-    return defaults
-
-
-def _with_defaults(found: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    both = [name for name in found.keys() & defaults.keys() if defaults[name]]
-    sections = [name for name in both if isinstance(found[name], dict) and isinstance(defaults[name], dict)]
-    return defaults | found | {name: _with_defaults(found[name], defaults[name]) for name in sections}
-
-
 def check_variant(experiment: str, variant: str, known: Sequence[str]) -> None:
     """Raises UserError, naming the variants there are, unless an experiment has this one.
 
@@ -216,43 +157,9 @@ def validate(config: Config) -> None:
     start = config.average_start
     _require(config, "average_half_life", wanted, lambda images: 0 <= images < FLOAT32_MAX and not (images and start))
     for player in ("discriminator", "generator"):
-        _at_least(config, 1, f"{player}.steps")
-        _at_most(config, 100, f"{player}.steps")
-        for field in ("learning_rate", "epsilon"):
-            _require(config, f"{player}.{field}", "a positive float32", lambda number: 0 < number < FLOAT32_MAX)
-        for field in ("b1", "b2", "decay"):
-            _require(config, f"{player}.{field}", "a number in [0, 1)", lambda decay: 0 <= decay < 1)
-        _require(config, f"{player}.constant_share", "a number in [0, 1]", lambda share: 0 <= share <= 1)
-        wanted, falls = "a float32 of at least 0, and 0 beside a constant_share", config[player].constant_share < 1
-        holds = lambda rate, falls=falls: 0 <= rate < FLOAT32_MAX and not (rate and falls)  # noqa: E731
-        _require(config, f"{player}.final_learning_rate", wanted, holds)
-        wanted, is_adam = (
-            "a number in [0, 1), and 0 with another optimizer than adam",
-            config[player].optimizer == "adam",
-        )
-        holds = lambda decay, is_adam=is_adam: 0 <= decay < 1 and (is_adam or not decay)  # noqa: E731
-        _require(config, f"{player}.final_b2", wanted, holds)
-        optimizer.make(config[player], total_steps=1)
+        _validate_player(config, player)
     _validate_techniques(config)
     _validate_ramp(config)
-
-
-def changed(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
-    """Returns the fields in which two resolved configs differ, but for those that may change on resume.
-
-    >>> changed({"seed": 1, "epochs": 30}, {"seed": 2, "epochs": 60})
-    ['seed: was 1, now 2']
-    """
-    differences = []
-    for name in sorted(before.keys() | after.keys()):
-        field, old, new = prefix + name, before.get(name), after.get(name)
-        if field in MAY_CHANGE or old == new:
-            continue
-        if isinstance(old, dict) and isinstance(new, dict):
-            differences += changed(old, new, f"{field}.")
-        else:
-            differences.append(f"{field}: was {old!r}, now {new!r}")
-    return differences
 
 
 def _require_fields(config: Config) -> None:
@@ -264,6 +171,30 @@ def _require_fields(config: Config) -> None:
             for field in fields:
                 if field not in config[section]:
                     raise UserError(f"config.{section}.{field} is missing: start from igan.config.default()")
+
+
+def _validate_player(config: Config, player: str) -> None:
+    _at_least(config, 1, f"{player}.steps")
+    _at_most(config, 100, f"{player}.steps")
+    for field in ("learning_rate", "epsilon"):
+        _require(config, f"{player}.{field}", "a positive float32", lambda number: 0 < number < FLOAT32_MAX)
+    for field in ("b1", "b2", "decay"):
+        _require(config, f"{player}.{field}", "a number in [0, 1)", lambda decay: 0 <= decay < 1)
+    _require(config, f"{player}.constant_share", "a number in [0, 1]", lambda share: 0 <= share <= 1)
+    falls, is_adam = config[player].constant_share < 1, config[player].optimizer == "adam"
+    _require(
+        config,
+        f"{player}.final_learning_rate",
+        "a float32 of at least 0, and 0 beside a constant_share",
+        lambda rate: 0 <= rate < FLOAT32_MAX and not (rate and falls),
+    )
+    _require(
+        config,
+        f"{player}.final_b2",
+        "a number in [0, 1), and 0 with another optimizer than adam",
+        lambda decay: 0 <= decay < 1 and (is_adam or not decay),
+    )
+    optimizer.make(config[player], total_steps=1)
 
 
 def _validate_techniques(config: Config) -> None:

@@ -27,11 +27,12 @@ from typing import Any
 import jax
 
 from igan import cache, hosts, tradeoff
-from igan.config import Config, plain
+from igan.config import Config
 from igan.errors import FLOAT32_MAX, RunError, UserError, exit_code
 from igan.layers import truncation
 from igan.metrics.compute import notes
 from igan.metrics.score import Score
+from igan.recorded import plain
 from igan.run import drawing, experiment, scoring, workdir
 from igan.run.checkpoint import Checkpoints
 from igan.run.experiment import Experiment

@@ -109,3 +109,14 @@ def command(processes, tmp_path: pathlib.Path) -> Command:
         return run_in(processes, [*arguments, cache], tmp_path, environment)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser, for files that import `tests.browser`."""
+    from tests.browser import CHROMIUM, FLAGS, playwright
+
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from igan import config as configs
-from igan.config import changed, default, validate
+from igan.config import default, validate
 from igan.errors import RunError, UserError
 from igan.game import technique
+from igan.recorded import changed
 from igan.run import experiment
 from igan.run.finite import check_finite
 from tests.techniques.suite import SMALL

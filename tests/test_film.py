@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from igan import film, landscape
-from igan.config import plain
 from igan.game import technique
+from igan.recorded import plain
 from igan.reporting import frames
 from igan.run import experiment, train, workdir
 from tests.run.test_mixture import tiny

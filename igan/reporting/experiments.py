@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import igan
-from igan.config import completed, plain
+from igan.recorded import completed, plain
 from igan.reporting.lenient_json import flat
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from igan.config import completed
+from igan.recorded import completed
 from igan.reporting import experiments
 from igan.reporting.lenient_json import flat
 from igan.reporting.pooling import Group, keyed_titles

@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from igan.config import completed
 from igan.errors import UserError, did_you_mean
+from igan.recorded import completed
 from igan.reporting.curves import LOGGED, Series, curve_protocols, read_curves
 from igan.reporting.lenient_json import (
     flat,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from igan.config import MAY_CHANGE
+from igan.recorded import MAY_CHANGE
 
 # Repetitions differ in these alone. Experiment and variant tell groups apart by themselves, and so does the number of
 # labels, which is labels_per_class for all classes together.

@@ -9,8 +9,9 @@ import re
 import shutil
 from pathlib import Path
 
-from igan.config import Config, changed, plain
+from igan.config import Config
 from igan.errors import RunError, UserError
+from igan.recorded import changed, plain
 from igan.run import workdir
 from igan.run.checkpoint import Checkpoints
 from igan.run.experiment import Experiment

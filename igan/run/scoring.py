@@ -18,6 +18,7 @@ from igan.metrics.classifier_score import classifier_score
 from igan.metrics.extract import FeatureNetwork
 from igan.metrics.images import Images
 from igan.metrics.score import Score
+from igan.run import judges
 from igan.run.drawing import make_draw, make_paths
 from igan.run.experiment import Experiment
 from igan.run.reference import reference_count, reference_images, reference_labels
@@ -114,9 +115,9 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
     {'value': [41.2], 'std': None, 'protocol': '50,000 against 50,000 images, ...'}
     """
     by_features, network, settings, by_judge, judge_settings, by_modes, by_class, paths = check(config, built)
-    judge = _judge(built) if by_judge or set(by_class) - {compute.INTRA_FID} else None
-    count_modes = _mode_counter(built, by_modes) if by_modes else None
-    same_judge = functools.cache(lambda: _same(judge) if judge else None)  # When all hosts have come so far.
+    judge = judges.judge(built) if by_judge or set(by_class) - {compute.INTRA_FID} else None
+    count_modes = judges.mode_counter(built, by_modes) if by_modes else None
+    same_judge = functools.cache(lambda: judges.same(judge) if judge else None)  # When all hosts have come so far.
     draw, count = make_draw(built, options), config.evaluation.images
     named = ({PSI: 1.0} if PSI in built.game.networks.options else {}) | dict(options)  # 1 is no truncation.
     looks = sum(map(bool, (by_features, CLASSIFIER_SCORE in by_judge, _bare(by_judge), by_modes)))
@@ -191,7 +192,7 @@ def _check_kinds(of_images: Sequence[str], of_modes: Sequence[str], built: Exper
         raise UserError(f"{of_images[0]} is a score of images, and the data are {space.kind}: {known}")
     if not of_modes or space.modes:
         return
-    if _digits(built) is None:
+    if judges.digits(built) is None:
         raise UserError(
             f"{of_modes[0]} is a score of mixtures, and {built.dataset.name} is none: leave it out, or use"
             " --config.data.name=ring or grid with networks for points, or =stacked_mnist with networks for images"
@@ -260,40 +261,6 @@ def _judge_settings(config: Config, built: Experiment, by_judge: Iterable[str]) 
     # What it checks and fills in depends on the names of the classifier's outputs, not on its weights.
     untrained = FeatureNetwork("the classifier", ("logits", image_classifier.LEVEL), {}, lambda *_: {})
     return compute.complete(distances, config.evaluation.images, reference_count(config, built), untrained, settings)
-
-
-def _judge(built: Experiment) -> FeatureNetwork:
-    dataset = built.dataset
-    assert isinstance(dataset, data.Dataset)  # As checked.
-    judge = image_classifier.load(dataset.name, dataset.train_images, dataset.train_labels)
-    return judge._replace(devices=built.devices)
-
-
-def _same(judge: FeatureNetwork) -> FeatureNetwork:
-    """Returns the first host's classifier: another machine's is the same to rounding only."""
-    label, params = hosts.share(lambda: (judge.label, judge.params))[0]
-    return judge._replace(label=label, params=params)
-
-
-def _digits(built: Experiment) -> data.Dataset | None:
-    """Returns the single digits of stacked ones, which say what its modes are."""
-    return built.dataset.digits if isinstance(built.dataset, data.Dataset) else None
-
-
-def _mode_counter(built: Experiment, by_modes: Sequence[str]) -> Callable[[Images], dict[str, Score]]:
-    """Returns what computes the scores of modes of a mixture of points, or of stacked digits."""
-    if modes := built.dataset.space.modes:
-        return lambda generated: mixture.scores(by_modes, generated.read(0, generated.count), modes)
-    digits = _digits(built)
-    assert digits is not None  # As checked.
-    of_digits = image_classifier.load(digits.name, digits.train_images, digits.train_labels)
-
-    @functools.cache
-    def judge() -> FeatureNetwork:
-        same = _same(of_digits._replace(devices=built.devices))
-        return stacked_digits.of_channels(same, digits.test_images, digits.test_labels)
-
-    return lambda generated: stacked_digits.scores(by_modes, generated, judge())
 
 
 def _stoppable(source: Images, check_stop: Callable[[], object]) -> Images:

@@ -1,13 +1,13 @@
 """What a run says before it begins and when it has ended, and its `summary.json`."""
 
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from igan import bucket
 from igan.config import Config
 from igan.run import workdir
-from igan.run.collapse import Watch
 from igan.run.experiment import Experiment
 
 
@@ -33,7 +33,13 @@ def announce(built: Experiment, config: Config) -> None:
 
 
 def finish(
-    directory: Path, config: Config, built: Experiment, step: int, stopped_by: str, timings: dict[str, float]
+    directory: Path,
+    config: Config,
+    built: Experiment,
+    step: int,
+    stopped_by: str,
+    timings: dict[str, float],
+    lost: Mapping[str, Mapping[int, int]],
 ) -> dict[str, Any]:
     """Writes `summary.json`, prints the result and returns it.
 
@@ -42,6 +48,7 @@ def finish(
       step: the updates that were done.
       stopped_by: the signal that ended the run, "" without one.
       timings: seconds by name, `seconds` of the whole run among them.
+      lost: what `igan.run.collapse` has noticed, the update by the replica.
     """
     dataset, lines = built.dataset, workdir.metrics(directory)
     scored = [line for line in lines if "scores" in line]
@@ -74,9 +81,8 @@ def finish(
         summary |= {"scores": scores, "scores_step": scores_step}
         if kept := [line for line in scored if line.get("is_best")]:
             summary |= {"best_scores": kept[-1]["scores"], "best_scores_step": kept[-1]["step"]}
-    lost = Watch(built.total_updates, lines).found
     summary |= {
-        **{what: each for what, each in lost.items() if each},  # By replica, the update at which it was noticed.
+        **{what: {str(replica): update for replica, update in each.items()} for what, each in lost.items() if each},
         **({"stages": stages(built)} if len(built.plan.stages) > 1 else {}),
         "replicas": config.replicas,
         "epochs": config.epochs,

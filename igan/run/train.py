@@ -11,10 +11,11 @@ from typing import Any
 import jax
 
 from igan import hosts
-from igan.config import PER_DEVICE, Config, plain
+from igan.config import PER_DEVICE, Config
 from igan.data import Stream, points, sources
 from igan.errors import RunError, UserError, one_line
 from igan.game.engine import Feed
+from igan.recorded import plain
 from igan.reporting import frames
 from igan.reporting.log import RunLog
 from igan.reporting.progress import RunProgress
@@ -61,10 +62,11 @@ def run(config: Config, directory: Path, from_best: bool = False) -> dict[str, A
         found = checkpoints.restore_latest(built.engine.state_shape)
         step, state = found or (0, built.engine.initialize(config.seed))
         log = stack.enter_context(RunLog(records, step))
-        seconds_before = max((line.get("seconds", 0.0) for line in workdir.metrics(records)), default=0.0)
+        lines = workdir.metrics(records)
+        seconds_before = max((line.get("seconds", 0.0) for line in lines), default=0.0)
         progress = stack.enter_context(RunProgress(built.total_updates, step, built.dataset.name))
         zero = began - seconds_before
-        watch = Watch(built.total_updates, workdir.metrics(records))
+        watch = Watch(built.total_updates, lines)
         session = Session(config, built, records, log, progress, checkpoints, scorer, best, watch, zero)
         if step:
             progress.note(f"Going on from update {step:,} of {built.total_updates:,}.")
@@ -84,7 +86,7 @@ def run(config: Config, directory: Path, from_best: bool = False) -> dict[str, A
             "seconds_to_first_step": compiled - began,
             "compile_seconds": compiled - compiling,
         }
-        found = summary.finish(records, config, built, step, stop[0] if stop else "", timings)
+        found = summary.finish(records, config, built, step, stop[0] if stop else "", timings, watch.found)
         if found["finished"] and jax.process_index() == 0:
             make_film(records)
         return found

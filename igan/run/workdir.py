@@ -12,8 +12,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from igan import bucket, lock
-from igan.config import PER_DEVICE, Config, changed, completed, defaults_beside, plain
+from igan.config import PER_DEVICE, Config
 from igan.errors import RunError, UserError
+from igan.recorded import changed, completed, defaults_beside, plain
 from igan.run.field_types import mismatch
 from igan.version import version
 

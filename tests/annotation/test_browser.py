@@ -1,45 +1,23 @@
 """The page in Debian's Chromium: by mouse, keys and touch, without scripts, timed, side by side, and cut off."""
 
 import contextlib
-import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need playwright")
 pytest.importorskip("apsw", reason='needs the extra "annotation"')
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="browser tests need Chromium at /usr/bin/chromium")
 
-import uvicorn  # noqa: E402
+import uvicorn
 
-from igan.annotation import server, study  # noqa: E402
-from igan.annotation.security import Patience  # noqa: E402
+from igan.annotation import server, study
+from igan.annotation.security import Patience
+from tests.browser import PHONE, with_chromium
 
-from .conftest import OWNER  # noqa: E402
+from .conftest import OWNER
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-PHONE = {
-    "viewport": {"width": 360, "height": 740},
-    "is_mobile": True,
-    "has_touch": True,
-    "device_scale_factor": 2.625,
-    "color_scheme": "dark",
-}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator:
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+pytestmark = with_chromium
 
 
 class Running:

@@ -12,12 +12,12 @@ from igan import report
 from igan.annotation import __main__, serve, sources, study
 from igan.annotation.pool import decode
 from igan.errors import UserError
+from tests.browser import CHROMIUM, FLAGS, PHONE, playwright, with_chromium
 from tests.command import REPOSITORY
 from tests.conftest import compiled_quickly
 
-from .test_browser import CHROMIUM, FLAGS, PHONE, playwright, reached
+from .test_browser import reached
 
-with_chromium = pytest.mark.skipif(not CHROMIUM, reason="browser tests need Chromium at /usr/bin/chromium")
 QUESTIONS = 3
 HOWS = ("keys", "mouse", "touch")
 

@@ -1,23 +1,14 @@
 """The page of a report in Debian's Chromium: charts that zoom, runs to tick, tables that sort, films that stop."""
 
-import shutil
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from igan import report
+from tests.browser import PHONE, with_chromium
 from tests.reporting.synthetic import make_run, score
 
-playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need playwright")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="browser tests need Chromium at /usr/bin/chromium")
-
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
+pytestmark = with_chromium
 CHART = "figure[data-chart] >> nth=0"
 
 
@@ -34,14 +25,6 @@ def written(tmp_path_factory):
             Image.fromarray(pixels).save(run / "samples" / f"step_{step:08d}.png")
     report.write_report([folder / "runs"], folder / "out")
     return folder / "out" / "index.html"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from igan.config import changed, default, plain
+from igan.config import default
+from igan.recorded import changed, plain
 from igan.reporting import experiments
 from igan.reporting.pooling import pool, titles
 from igan.reporting.runs import load_runs, read_run

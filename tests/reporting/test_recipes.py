@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from igan.config import completed, plain
+from igan.recorded import completed, plain
 from igan.reporting import experiments
 from igan.reporting.lenient_json import flat
 from igan.reporting.pooling import pool

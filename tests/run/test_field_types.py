@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from igan import evaluate, sample
-from igan.config import default, plain
+from igan.config import default
 from igan.errors import UserError
+from igan.recorded import plain
 from igan.run import workdir
 from igan.run.field_types import mismatch
 from tests.command import EXPERIMENT, SMALL, Command, refused

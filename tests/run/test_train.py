@@ -15,8 +15,8 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue] - generated
 
 from igan import evaluate, sample
-from igan.config import plain
 from igan.errors import RunError, UserError
+from igan.recorded import plain
 from igan.run import experiment, finite, train, workdir
 from igan.run.checkpoint import Checkpoints
 from tests.conftest import small_game
@@ -65,7 +65,7 @@ def tensorboard_tags(folder: Path) -> set[str]:
 
 def test_the_summary_says_what_others_rely_on(finished) -> None:
     folder, summary = finished
-    assert json.loads((folder / "summary.json").read_text()) == json.loads(json.dumps(summary))
+    assert json.loads((folder / "summary.json").read_text()) == summary
     assert summary["dataset"] == "mnist5k" and summary["test_examples"] == TEST_EXAMPLES
     for name in ("test_errors", "test_errors_raw", "best_test_errors"):
         assert len(summary[name]) == 1 and 0 <= summary[name][0] <= TEST_EXAMPLES

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from igan.config import default, plain
+from igan.config import default
 from igan.errors import RunError, UserError
+from igan.recorded import plain
 from igan.run import workdir
 
 
