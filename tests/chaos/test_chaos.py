@@ -1,8 +1,8 @@
 """Troubles for every day: each of them once, on one run. `python -m tests.chaos` is the long form."""
 
-from collections import os
+import os
+from collections import Counter
 
-import Counter
 import pytest
 
 from tests.chaos.life import Run, processes

@@ -1,7 +1,5 @@
 """Schedules of images seen: R3GAN's five at their beginning, middle and end, against numbers by hand."""
 
-import copy
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,6 @@ import optax
 import pytest
 
 from experiments import gans
-from igan import config as configs
 from igan.config import validate
 from igan.errors import UserError
 from igan.game import optimizer
@@ -135,10 +132,3 @@ def test_what_cannot_be_is_refused_in_one_line(case):
     with pytest.raises(UserError, match=expected) as caught:
         validate(config)
     assert "\n" not in str(caught.value)
-
-
-def test_runs_from_before_there_was_a_ramp_are_opened():
-    plain = configs.plain(gans.get_config("r3"))
-    old = copy.deepcopy(plain)
-    old["techniques"]["r1"]["ramp"] = old["techniques"]["r2"]["ramp"] = 0
-    assert configs.completed(old) == plain and old["techniques"]["r1"]["ramp"] == 0

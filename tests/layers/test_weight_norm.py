@@ -132,7 +132,7 @@ def preactivations(discriminator, variables, images, noise_key, train):
 
 def test_the_discriminator_is_initialised_with_its_noise_on(random):
     images = jnp.asarray(random.uniform(size=(200, 5, 4, 1)), jnp.float32)
-    discriminator = Discriminator((16, 12, 8), input_noise=0.3, hidden_noise=0.5, classes=10)
+    discriminator = Discriminator((16, 12, 8), input_noise=0.3, hidden_noise=0.5, classes=10, dtype=jnp.float32)
     keys = {"params": jax.random.key(0), "noise": jax.random.key(1)}
     variables = discriminator.init(keys, images, at())
     layers = preactivations(discriminator, variables, images, keys["noise"], train=True)

@@ -77,7 +77,7 @@ def test_a_run_that_is_made_to_collapse(tmp_path, capsys, collapses):
     assert len(said) == collapses and ("collapsed" in summary) == collapses, seen
     if collapses:
         assert "of 2 has collapsed" in said[0] and "What usually helps" in said[0]
-        assert all(seen[step][replica] < collapse.LOW for replica, step in summary["collapsed"].items())
+        assert all(seen[step][int(replica)] < collapse.LOW for replica, step in summary["collapsed"].items())
     else:
         assert min(min(each) for each in seen.values()) > collapse.LOW
         config.evaluation.interval = 1000  # Nobody looks: bit for bit the same game.
