@@ -69,7 +69,7 @@ class RunLog:
             ) from error
 
     def write(self, step: int, values: Mapping[str, Value]) -> None:
-        """Appends one line to metrics.jsonl, on disk when this returns, and its scalars to TensorBoard.
+        """Appends one line to metrics.jsonl, which a kill cannot take back, and its scalars to TensorBoard.
 
         Args:
           step: updates done.
@@ -107,6 +107,16 @@ class RunLog:
         except OSError as error:
             raise _write_failure(path, error) from error
         return path
+
+    def reach_disk(self) -> None:
+        """Returns when all lines would also outlive the machine: what a checkpoint says was done before it.
+
+        Raises RunError as `write` does.
+        """
+        try:
+            os.fsync(self._metrics.fileno())
+        except OSError as error:
+            raise _write_failure(self._workdir / "metrics.jsonl", error) from error
 
     def close(self) -> None:
         """Closes the files. What was written is safe even if this is never called."""

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
 import sys
@@ -160,6 +161,10 @@ class Checkpoints:
         files = [path for path in folder.rglob("*") if path.is_file() and path.name != "_CHECKPOINT_METADATA"]
         self._contents["files"] = {str(path.relative_to(folder)): _digest(path) for path in sorted(files)}
         (folder / _CONTENTS).write_text(json.dumps(self._contents, indent=1))
+        # Orbax is about to give the folder its name, and older checkpoints go after that: a disk or machine that fails
+        # then must not leave an empty file under that name.
+        for path in (*folder.rglob("*"), folder):
+            _reach_disk(path)
 
     def _fail(self, error: Exception) -> None:
         step, self._saving = self._saving, None
@@ -232,6 +237,14 @@ def _checked_contents(folder: Path) -> dict[str, dict[str, Any]]:
                 raise
             raise _UnusableError(f"its file {name} cannot be read") from error
     return contents
+
+
+def _reach_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _digest(path: Path) -> str:

@@ -172,4 +172,5 @@ def save(session: Session, step: int, state: GameState) -> None:
                 f"the state of the {name}'s optimiser, or its averages, are not finite after update {step}; it was not"
                 " saved. A smaller loss or learning rate may help"
             )
+    session.log.reach_disk()
     session.checkpoints.save(step, state)

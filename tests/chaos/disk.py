@@ -1,5 +1,6 @@
 """A small disk of its own for a run, which can be filled up and can fail, where this user may mount one."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -24,8 +25,16 @@ class Disk:
 
     def fill(self, left: int) -> None:
         """Leaves so many bytes."""
+        room = shutil.disk_usage(self.folder).free - left
         with (self.folder / "filler").open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(1, shutil.disk_usage(self.folder).free - left))
+            while room > 0:  # The run writes meanwhile, and the file system wants some blocks for itself.
+                try:
+                    os.posix_fallocate(file.fileno(), 0, room)
+                    break
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    room -= 4096
 
     def make_room(self) -> None:
         (self.folder / "filler").unlink()

@@ -11,6 +11,7 @@ from PIL import Image
 
 from igan import evaluate, sample
 from igan.config import default
+from igan.data import embedded
 from igan.errors import UserError
 from igan.evaluate import restore
 from igan.metrics.extract import FeatureNetwork
@@ -28,7 +29,7 @@ def game(epochs=2):
     config = default("resnet")
     config.data.source = "embedded"
     config.devices, config.replicas = 2, 2
-    config.batch_size, config.initial_images, config.epochs, config.steps_per_chunk = 1000, 20, epochs, 2
+    config.batch_size, config.initial_images, config.epochs, config.steps_per_chunk = 20, 20, epochs, 2
     config.networks.update(
         latent_size=3, generator_widths=(2, 2), discriminator_widths=(2,), discriminator_halvings=1, last_bias=True
     )
@@ -36,7 +37,8 @@ def game(epochs=2):
     config.labels_per_class, config.generated_labels = 0, "uniform"
     for name in ("hinge", "conditional_batch_norm", "projection"):
         config.techniques[name].enabled = True
-    config.evaluation.interval = config.checkpoint.interval = config.reporting.samples_interval = 4
+    config.checkpoint.interval = config.reporting.samples_interval = 4
+    config.evaluation.interval = 1000
     config.reporting.samples = 10
     config.evaluation.images, config.evaluation.scores_interval = 45, 1000  # The last update alone.
     return config
@@ -55,8 +57,16 @@ def judge(monkeypatch):
     monkeypatch.setattr(scoring.image_classifier, "load", lambda name, images, labels: JUDGE)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_digits():
+    """Eight of each class to train on, which are four updates an epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "TRAIN_PER_CLASS", 8)
+        yield
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, few_digits):
     folder = tmp_path_factory.mktemp("conditional")
     train.run(game(epochs=1), folder / "run")
     train.run(game(), folder / "run")
@@ -163,7 +173,7 @@ def test_each_class_is_scored_by_itself_while_training_and_afterwards(run, judge
 
 
 def test_scores_within_classes_are_refused_without_labels_or_with_too_few_images(small):
-    small.evaluation.scores = ("intra_fid_classifier",)
+    small.labels_per_class, small.evaluation.scores = 8, ("intra_fid_classifier",)
     with pytest.raises(UserError, match="networks of this run are given no labels: leave it out, or") as refused:
         scoring.check(small, experiment.build(small))
     assert "\n" not in str(refused.value)
