@@ -16,12 +16,14 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from igan import hosts
+from igan.data import embedded
 from igan.errors import UserError
 from igan.run import experiment, train
 from tests.conftest import compiled_quickly, small_game
 from tests.outcome import assert_same_arrays, lines_without_seconds, newest
 
 REPOSITORY = Path(__file__).parents[1]
+EXAMPLES_PER_CLASS = 64  # To train on: 40 updates an epoch.
 # A host has one device. A write beyond LARGEST_FILE fails, as on a full disk.
 HOST = """
 import os, resource, sys
@@ -30,9 +32,11 @@ from pathlib import Path
 from tests.conftest import compiled_quickly
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=1"
 from igan import hosts
+from igan.data import embedded
 from igan.run import train
 from igan.errors import exit_code
-from tests.test_hosts import game
+from tests.test_hosts import EXAMPLES_PER_CLASS, game
+embedded.TRAIN_PER_CLASS = EXAMPLES_PER_CLASS
 hosts.join(sys.argv[1])
 hosts.SECONDS_TO_SEE = 1
 with compiled_quickly():
@@ -119,7 +123,8 @@ def assert_as_on_one_host(folder: Path, alone: Path, *arguments: str) -> None:
     assert of_hosts.get("test_errors") == summary.get("test_errors")
 
 
-def test_two_hosts_stopped_and_resumed_are_one(tmp_path: Path) -> None:
+def test_two_hosts_stopped_and_resumed_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "TRAIN_PER_CLASS", EXAMPLES_PER_CLASS)
     folder = tmp_path / "run"
     processes = start(folder, "embedded", "2", "400")
     wait_for_updates(folder)
@@ -128,7 +133,7 @@ def test_two_hosts_stopped_and_resumed_are_one(tmp_path: Path) -> None:
         assert code == 0, error + out
     assert "stopped by SIGTERM" in ended[0][1] and f"--workdir={folder}" in ended[0][1]
     assert "plan:" not in ended[1][1], "the second host tells what the first does"
-    epochs = str(json.loads((folder / "summary.json").read_text())["steps"] // 250 + 1)
+    epochs = str(json.loads((folder / "summary.json").read_text())["steps"] // 40 + 1)
     for code, out, error in finish(start(folder, "embedded", "2", epochs)):
         assert code == 0, error + out
     assert_as_on_one_host(folder, tmp_path / "alone", "embedded", "2", epochs)
