@@ -55,7 +55,7 @@ def run_two_updates(config: ConfigDict) -> None:
     for name, values in metrics.items():
         assert values.shape == (config.replicas, 2) and values.dtype == np.float32, name
     try:
-        check_finite(jax.device_get(metrics), 2, [])
+        check_finite(jax.device_get(metrics), 2, list)
     except RunError as error:
         assert any(name in str(error) for name in metrics)
 

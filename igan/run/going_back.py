@@ -1,7 +1,8 @@
 """Back to the best checkpoint of a run (`igan.main --from=best`): what came after it is set aside, and nothing is lost.
 
 A run is a pure function of its config, so without a change it would play again what it has played. What may be changed
-on the way back are the settings of the optimisers, the techniques and the average, as far as the state still fits.
+on the way back are the settings of the optimisers, the techniques, the average and the ramp, as far as the state still
+fits.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from igan.run.checkpoint import Checkpoints
 from igan.run.experiment import Experiment
 
 BEST = "best"
-MAY_CHANGE = ("discriminator.", "generator.", "techniques.", "average_rate", "average_start")
+MAY_CHANGE = ("discriminator.", "generator.", "techniques.", "average_", "ramp_share")
 
 
 def check(directory: Path) -> None:

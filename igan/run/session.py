@@ -1,5 +1,6 @@
 """One sitting of a run: what the device is asked about a state, and what is written down of it."""
 
+import contextlib
 import math
 import statistics
 import time
@@ -89,7 +90,7 @@ def report(session: Session, chunk: Chunk) -> None:
         metrics = jax.device_get(chunk.metrics)
         means = {name: float(np.mean(values, dtype=np.float64)) for name, values in metrics.items()}
         session.log.write(step, epoch | means | seconds)
-        check_finite(metrics, step, session.checkpoints.steps())
+        check_finite(metrics, step, lambda: checkpoints_written(session))
     if chunk.test_errors:
         errors, total = jax.device_get(chunk.test_errors), built.test_examples
         values = {"test_errors": errors.averaged, "test_errors_raw": errors.raw, "ensemble_errors": errors.ensemble}
@@ -160,6 +161,13 @@ def earlier_values(session: Session, name: str, found: scoring.Scores) -> list[f
     before = [line["scores"].get(name) for line in workdir.metrics(session.directory) if "scores" in line]
     protocol = found[name]["protocol"]
     return [statistics.fmean(each["value"]) for each in before if each and each["protocol"] == protocol]
+
+
+def checkpoints_written(session: Session) -> list[int]:
+    """Returns the updates of the checkpoints on disk, the one included that is being written."""
+    with contextlib.suppress(RunError):  # Whoever asks has worse to say.
+        session.checkpoints.wait()
+    return session.checkpoints.steps()
 
 
 def save(session: Session, step: int, state: GameState) -> None:

@@ -1,6 +1,7 @@
 """A run's config with values of other types: one line that names the field, whatever it is."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from igan.run import workdir
 from igan.run.field_types import mismatch
 from tests.command import EXPERIMENT, SMALL, Command, refused
 
-FAMILIES = ("fully_connected", "convolutional", "imagenet")
+FAMILIES = ("fully_connected", "convolutional", "imagenet") if os.environ.get("IGAN_LONG_TESTS") else ("imagenet",)
 VALUES: tuple[Any, ...] = ("ten", 3, 2.5, True, None, [1], ["a"], [], {}, {"a": 1})
 
 

@@ -120,7 +120,7 @@ def copied(folder: Path, tmp_path: Path) -> Path:
 
 def test_killed_at_random_points(uninterrupted: Path, tmp_path: Path) -> None:
     folder, randomness = tmp_path / "run", random.Random(20)
-    for until in sorted(randomness.sample(range(0, UPDATES - 150), 4)):
+    for until in sorted(randomness.sample(range(0, UPDATES - 150), 20 if os.environ.get("IGAN_LONG_TESTS") else 2)):
         process = start(folder)
         wait_for_update(process, folder, until)
         time.sleep(randomness.uniform(0, 0.05))

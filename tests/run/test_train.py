@@ -230,11 +230,11 @@ def test_a_learning_rate_that_is_far_too_large_is_named(quick_compilation, tmp_p
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_check_finite_names_the_quantity_the_updates_and_the_replicas(bad: float) -> None:
     values = np.zeros((3, 10), np.float32)
-    finite.check_finite({"fine": values}, 40, [])
+    finite.check_finite({"fine": values}, 40, list)
     spoiled = values.copy()
     spoiled[1, 4], spoiled[2, 6] = bad, bad
     with pytest.raises(RunError, match=r"'d/x' is not finite at updates 35 to 37 \(replicas \[1, 2\]\).* update 20\."):
-        finite.check_finite({"fine": values, "d/x": spoiled}, 40, [10, 20])
+        finite.check_finite({"fine": values, "d/x": spoiled}, 40, lambda: [10, 20])
 
 
 def test_parameters_that_are_not_finite_are_not_saved() -> None:

@@ -199,7 +199,7 @@ def assert_slope_of_losses(measure: Callable, state: GameState, player: str, let
 )
 def test_all_that_can_go_together_do(objective):
     """One objective at a time: several would mean nothing. All of them take minutes to compile."""
-    if objective not in ("boundary_equilibrium", "least_squares") and not os.environ.get("IGAN_LONG_TESTS"):
+    if objective != "least_squares" and not os.environ.get("IGAN_LONG_TESTS"):
         pytest.skip("IGAN_LONG_TESTS=1: as with least_squares, up to a minute each")
     names, family = [objective], said(objective, "TESTED_ON", "fully_connected")
     for name in technique.known():
