@@ -64,6 +64,7 @@ SMALL = {
     "unrolled": {"steps": 2},
     "lecam": {"start": 1},
     "self_attention": {"generator_resolution": 4, "discriminator_resolution": 4},
+    "adaptive_augment": {"policy": ("color",)},  # Slopes through what moves pixels take long to compile.
 }
 
 
