@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from igan import files
 from igan.annotation.pool import Source
 from igan.annotation.schema import is_study
 from igan.errors import UserError
@@ -121,9 +122,7 @@ def record_study(path: Path, sources: Sequence[Mapping[str, Any]]) -> None:
             there = os.path.relpath(path.resolve(), run)  # Both may move, together.
             known = [each for each in _recorded(run) if each != there]
             with contextlib.suppress(OSError):  # Runs may be archived where nobody can write; answers are not there.
-                part = run / f"{RECORD}.partial"
-                part.write_text(json.dumps([*known, there], indent=2) + "\n", encoding="utf-8")
-                part.replace(run / RECORD)
+                files.replace(run / RECORD, (json.dumps([*known, there], indent=2) + "\n").encode())
 
 
 def find_studies(run: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[re
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue] - generated
 from tensorboardX.summary import scalar as scalar_summary
 
+from igan import files
 from igan.data.grids import encode_png
 from igan.errors import RunError, UserError
 
@@ -102,7 +103,7 @@ class RunLog:
             height=height, width=width, colorspace=1 if grid.ndim == 2 else 3, encoded_image_string=png
         )
         try:
-            _replace_file(path, png)
+            files.replace(path, png)
             self._add_event(step, Summary(value=[Summary.Value(tag="samples", image=picture)]))
         except OSError as error:
             raise _write_failure(path, error) from error
@@ -114,7 +115,7 @@ class RunLog:
         Raises RunError as `write` does.
         """
         try:
-            os.fsync(self._metrics.fileno())
+            files.reach_disk(self._workdir / "metrics.jsonl")
         except OSError as error:
             raise _write_failure(self._workdir / "metrics.jsonl", error) from error
 
@@ -171,7 +172,7 @@ def _drop_later_lines(path: Path, resume_step: int) -> None:
     before = path.read_bytes()
     kept = b"".join(line + b"\n" for line in before.split(b"\n") if _is_kept(line, resume_step))
     if kept != before:
-        _replace_file(path, kept)
+        files.replace(path, kept)
 
 
 def _is_kept(line: bytes, resume_step: int) -> bool:
@@ -179,20 +180,6 @@ def _is_kept(line: bytes, resume_step: int) -> bool:
         return 0 < resume_step >= json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):
         return False
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    """Writes a file so that at any moment, a kill included, the old one or the whole new one is there."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _write_failure(path: Path, error: OSError) -> RunError:

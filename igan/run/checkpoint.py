@@ -9,7 +9,6 @@ import errno
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 import sys
@@ -23,6 +22,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from igan import files
 from igan.errors import RunError, UserError, one_line
 from igan.run.leaves import State, arrays_by_name, described, rebuild, specs_by_name
 from igan.types import Array
@@ -158,13 +158,13 @@ class Checkpoints:
     def _write_contents(self) -> None:
         folder = next(self._directory.glob(f"{self._saving}.orbax-checkpoint-tmp*"))
         # Orbax has yet to write the time into _CHECKPOINT_METADATA, which nobody reads.
-        files = [path for path in folder.rglob("*") if path.is_file() and path.name != "_CHECKPOINT_METADATA"]
-        self._contents["files"] = {str(path.relative_to(folder)): _digest(path) for path in sorted(files)}
+        written = [path for path in folder.rglob("*") if path.is_file() and path.name != "_CHECKPOINT_METADATA"]
+        self._contents["files"] = {str(path.relative_to(folder)): _digest(path) for path in sorted(written)}
         (folder / _CONTENTS).write_text(json.dumps(self._contents, indent=1))
         # Orbax is about to give the folder its name, and older checkpoints go after that: a disk or machine that fails
         # then must not leave an empty file under that name.
         for path in (*folder.rglob("*"), folder):
-            _reach_disk(path)
+            files.reach_disk(path)
 
     def _fail(self, error: Exception) -> None:
         step, self._saving = self._saving, None
@@ -237,14 +237,6 @@ def _checked_contents(folder: Path) -> dict[str, dict[str, Any]]:
                 raise
             raise _UnusableError(f"its file {name} cannot be read") from error
     return contents
-
-
-def _reach_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _digest(path: Path) -> str:

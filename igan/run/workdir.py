@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from igan import bucket, lock
+from igan import bucket, files, lock
 from igan.config import PER_DEVICE, Config
 from igan.errors import RunError, UserError
 from igan.recorded import changed, completed, defaults_beside, plain
@@ -112,12 +112,9 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     Raises RunError if it cannot be written.
     """
-    partial = path.with_suffix(".partial")
     try:
-        partial.write_bytes(content)
-        partial.replace(path)
+        files.replace(path, content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise RunError(f"could not write {path}: {error.strerror}; what is on disk stays valid") from error
 
 

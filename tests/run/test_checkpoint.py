@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from igan import files
 from igan.errors import RunError, UserError
 from igan.run import checkpoint
 from igan.run.checkpoint import Checkpoints
@@ -82,6 +83,21 @@ def test_every_kind_of_leaf_comes_back_bit_for_bit(tmp_path: Path, describe: Any
     assert jax.tree.structure(restored) == jax.tree.structure(state)
     assert bits(restored) == bits(state)
     assert jax.random.bits(restored["key"]) == jax.random.bits(state["key"])
+
+
+def test_it_reaches_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached, reach = [], files.reach_disk
+
+    def look(path: Path) -> None:
+        assert not (tmp_path / "7").exists()
+        reached.append(path.name)
+        reach(path)
+
+    monkeypatch.setattr(files, "reach_disk", look)
+    write(tmp_path, 7)
+    empty_or_read_by_nobody = {"commit_success.txt", "_CHECKPOINT_METADATA"}  # Orbax writes them at the very end.
+    names = {path.name for path in (tmp_path / "7").rglob("*")} - empty_or_read_by_nobody
+    assert "contents.json" in names and names <= set(reached) and reached[-1].startswith("7.orbax-checkpoint-tmp")
 
 
 def test_nothing_to_restore_is_none(tmp_path: Path) -> None:
