@@ -10,6 +10,7 @@ All of these have the same networks, the same optimisers and as many updates, so
 replicas each. What a technique changes besides is in `ALSO`. They are no papers' settings; those are
 
     python -m igan.main --config=experiments/mixture.py:unrolled_ring     the demo of unrolled GANs, with 5 steps
+    python -m igan.main --config=experiments/mixture.py:unrolled_figure   the figure of their paper, with 10
     python -m igan.main --config=experiments/mixture.py:pacgan_ring       PacGAN's GAN; :pacgan_grid
 
 for which packing is --config.techniques.packing.enabled=True --config.techniques.packing.images=2. Other data:
@@ -127,6 +128,25 @@ def unrolled_ring() -> Config:
     return config
 
 
+def unrolled_figure() -> Config:
+    """Returns the game of figure 1 of that paper, as others describe it: we could not read its appendix.
+
+    A step there is one player's, so that its 25,000 are half as many updates. Without steps ahead, which is
+    --config.techniques.unrolled.enabled=False, all samples are in one place and go from mode to mode.
+    """
+    config = unrolled_ring()
+    config.data.name = "ring:radius=2:std=0.02"
+    config.epochs = 64  # 12,480 updates.
+    config.networks.generator_activation = config.networks.discriminator_activation = "relu"
+    config.networks.discriminator_layers = (128,)
+    config.networks.gain = 0.8
+    config.networks.input_divisor = 4.0
+    if "unrolled" in config.techniques:
+        config.techniques.unrolled.steps = 10
+    config.evaluation.scores_interval = config.reporting.samples_interval = 2500
+    return config
+
+
 def pacgan(shape: str) -> Config:
     """Returns PacGAN's game on the ring or the grid (Lin et al. 2018, section 4.1), without packing."""
     config = points(shape)
@@ -149,6 +169,7 @@ def pacgan(shape: str) -> Config:
 
 SETUPS: dict[str, Callable[[], Config]] = {
     "unrolled_ring": unrolled_ring,
+    "unrolled_figure": unrolled_figure,
     "pacgan_ring": lambda: pacgan("ring"),
     "pacgan_grid": lambda: pacgan("grid"),
 }

@@ -28,7 +28,10 @@ VARIANTS = [
     ("gans", ""),  # The others are in tests/test_gans.py.
     ("stacked_mnist", ""),  # The others are in tests/test_stacked_mnist.py.
     *(("growing", variant) for variant in ("", "pggan", "stylegan", "a", "b", "c", "d", "e", "f")),
-    *(("mixture", variant) for variant in ("", "grid", "spiral", "unrolled_ring", "pacgan_ring", "pacgan_grid")),
+    *(
+        ("mixture", variant)
+        for variant in ("", "grid", "spiral", "unrolled_ring", "unrolled_figure", "pacgan_ring", "pacgan_grid")
+    ),
 ]
 
 
@@ -200,12 +203,20 @@ def test_every_technique_is_in_the_table_of_mixtures_or_cannot_be() -> None:
 
 
 def test_the_games_of_papers_on_mixtures() -> None:
-    """Metz et al. (2017), the authors' demo; Lin et al. (2018), section 4.1."""
+    """Metz et al. (2017), the authors' demo and figure 1; Lin et al. (2018), section 4.1."""
     demo, pacgan = get_config("mixture", "unrolled_ring"), get_config("mixture", "pacgan_grid")
     assert (demo.batch_size, demo.networks.latent_size, demo.networks.gain) == (512, 256, 1.4)
     assert (demo.discriminator.learning_rate, demo.generator.learning_rate) == (1e-4, 1e-3)
     assert demo.epochs * (100_000 // 512) == 24_960 and demo.techniques.minimax.enabled
     assert (pacgan.batch_size, pacgan.epochs, pacgan.networks.latent_size, pacgan.data.name) == (100, 400, 2, "grid")
     assert (pacgan.discriminator.b1, pacgan.generator.learning_rate) == (0.8, 1e-4)
-    for config in (demo, pacgan):  # Both judge 2,500 samples of the generators as they are.
+    figure = get_config("mixture", "unrolled_figure")
+    assert (figure.networks.discriminator_layers, figure.networks.input_divisor, figure.networks.gain) == (
+        (128,),
+        4,
+        0.8,
+    )
+    assert (figure.data.name, figure.techniques.unrolled.steps) == ("ring:radius=2:std=0.02", 10)
+    assert 2 * figure.epochs * (100_000 // 512) == 24_960  # The paper counts steps of either player.
+    for config in (demo, figure, pacgan):  # They judge 2,500 samples of the generators as they are.
         assert (config.average_rate, config.evaluation.images) == (1.0, 2500)
