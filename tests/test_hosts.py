@@ -23,7 +23,8 @@ from tests.conftest import compiled_quickly, small_game
 from tests.outcome import assert_same_arrays, lines_without_seconds, newest
 
 REPOSITORY = Path(__file__).parents[1]
-EXAMPLES_PER_CLASS = 64  # To train on: 40 updates an epoch.
+EXAMPLES_PER_CLASS = 64  # To train on, of ten classes in batches of 16.
+UPDATES_AN_EPOCH = 40
 # A host has one device. A write beyond LARGEST_FILE fails, as on a full disk.
 HOST = """
 import os, resource, sys
@@ -133,7 +134,7 @@ def test_two_hosts_stopped_and_resumed_are_one(tmp_path: Path, monkeypatch: pyte
         assert code == 0, error + out
     assert "stopped by SIGTERM" in ended[0][1] and f"--workdir={folder}" in ended[0][1]
     assert "plan:" not in ended[1][1], "the second host tells what the first does"
-    epochs = str(json.loads((folder / "summary.json").read_text())["steps"] // 40 + 1)
+    epochs = str(json.loads((folder / "summary.json").read_text())["steps"] // UPDATES_AN_EPOCH + 1)
     for code, out, error in finish(start(folder, "embedded", "2", epochs)):
         assert code == 0, error + out
     assert_as_on_one_host(folder, tmp_path / "alone", "embedded", "2", epochs)
