@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from igan.annotation import priority
 from igan.errors import RunError, UserError, did_you_mean, exit_code, one_line
 
 COMMANDS = {  # Each is a module of this package with `add_arguments(parser)` and `run(arguments)`.
@@ -21,6 +22,7 @@ COMMANDS = {  # Each is a module of this package with `add_arguments(parser)` an
     "export": "a study's answers, a line each",
     "delete": "deletes a participant, who has asked for it, with all answers",
 }
+READING = ("results", "export")  # Which people may be answering meanwhile.
 INSTALL = "pip install 'igan[annotation]'"
 
 
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listed = "\n".join(f"  {name:8} {text}" for name, text in COMMANDS.items())
         print(f"{__doc__}\ncommands:\n{listed}", file=sys.stdout if words else sys.stderr)
         return 0 if words else 2
+    if arguments is None and words[0] in READING:  # A process of its own.
+        priority.stand_back()
     return exit_code(lambda: _run(words[0], words[1:]), interrupted="stopped")
 
 

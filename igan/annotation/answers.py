@@ -16,3 +16,24 @@ class Answer(NamedTuple):
     seconds: float
     limit: float | None  # How many seconds the image was shown; None: until the answer.
     check: bool  # An attention check, whose right answer is written beside it.
+
+
+class Circumstances(NamedTuple):
+    """What is stored of a judgement besides, which no statistics need."""
+
+    clock: str  # Whose `seconds` are: of the "browser", of the "server", or "since the answer before".
+    shown: float | None  # Seconds for which a browser says it has shown a timed image.
+    received: float  # Seconds since 1970.
+    device: str  # "phone" or "desktop".
+    real_image: str | None  # Side by side: the hash of the image beside the generated one.
+
+
+class Attendance(NamedTuple):
+    """Who came, beside those whose answers are counted."""
+
+    began: int  # Consented, and were not deleted.
+    never_answered: int  # Of those.
+    declined: int
+    deleted: int
+    first: float | None  # When the first answer and the last came, in seconds since 1970; None without any.
+    last: float | None

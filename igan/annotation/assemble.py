@@ -3,12 +3,13 @@
 import io
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from PIL import Image as Pixels
 
 from igan.annotation import charts, tables
+from igan.annotation.answers import Attendance
 from igan.annotation.breakdown import Image
 from igan.annotation.mixed import Mixed
 from igan.annotation.summary import Summary, verdict
@@ -24,7 +25,12 @@ Draw = Callable[[str], bytes]  # From the hash of an image to its PNG file.
 
 
 def assemble(
-    summary: Summary, options: Mapping[str, Any], image: Draw | None, made_at: datetime, mixed: Mixed | None = None
+    summary: Summary,
+    options: Mapping[str, Any],
+    image: Draw | None,
+    made_at: datetime,
+    mixed: Mixed | None = None,
+    attendance: Attendance | None = None,
 ) -> Report:
     """Returns what the page, the Markdown and the terminal show.
 
@@ -59,7 +65,7 @@ def assemble(
     return Report(
         title=summary.design.title,
         subtitle=f"Human evaluation, {made_at:%Y-%m-%d %H:%M %Z}".strip(),
-        facts=_facts(summary),
+        facts=_facts(summary, attendance),
         sections=tuple(sections),
         warnings=warnings(summary),
         runs=None,
@@ -100,7 +106,7 @@ def _people(count: int) -> str:
     return "1 person" if count == 1 else f"{count:,} people"
 
 
-def _facts(summary: Summary) -> tuple[tuple[str, str], ...]:
+def _facts(summary: Summary, attendance: Attendance | None) -> tuple[tuple[str, str], ...]:
     left_out = f"{len(summary.excluded):,}"
     reasons = sorted({each.reason for each in summary.excluded})
     counts = [f"{sum(each.reason == reason for each in summary.excluded)} {reason}" for reason in reasons]
@@ -111,6 +117,12 @@ def _facts(summary: Summary) -> tuple[tuple[str, str], ...]:
     ]
     if summary.checks:
         facts.append(("attention checks failed", f"{summary.checks_failed:,} of {summary.checks:,}"))
+    if attendance:
+        facts.append(("began", f"{attendance.began:,}, of whom {attendance.never_answered:,} never answered"))
+        facts.append(("declined, deleted", f"{attendance.declined:,}, {attendance.deleted:,}"))
+        if attendance.first is not None and attendance.last is not None:
+            first, last = (datetime.fromtimestamp(each, UTC) for each in (attendance.first, attendance.last))
+            facts.append(("answered between", f"{first:%Y-%m-%d %H:%M} and {last:%Y-%m-%d %H:%M} UTC"))
     return tuple(facts)
 
 
@@ -235,7 +247,7 @@ def _tile(each: Image, said_real: bool, told: str, image: Draw) -> Picture:
     count = each.said_real if said_real else each.answers - each.said_real
     by = f"{told} by {count} of {each.answers}"
     caption = by if each.real else f"{each.generator}: {by}"
-    name = f"image_{zlib.crc32(f'{told} {each.hash}'.encode()):08x}.png"
+    name = f"image_{zlib.crc32(f'{told} {each.generator} {each.hash}'.encode()):08x}.png"
     return Picture(name, caption, caption, enlarged(image(each.hash)))
 
 

@@ -2,26 +2,26 @@
 
     python -m igan.annotation audit cifar10.db
 
-For each feature of a response (lengths, headers, chunks of the file, times) it computes the AUC: the probability that
-the feature of a generated image is larger than that of a real one. Without a leak it is 0.5. What pixels themselves say
-at a glance of a program (exact zeros, JPEG's blocks) is shown as a warning: it cannot be closed without other images.
+For each feature of what is sent before an answer (lengths, headers, chunks of the file, times, the page, the reply to
+the answer before) it computes the AUC: the probability that the feature of a generated image is larger than that of a
+real one. Without a leak it is 0.5. All but times must be one and the same throughout: two lengths of one class around
+the one of the other have an AUC of 0.5, too. What pixels themselves say at a glance of a program (exact zeros, JPEG's
+blocks) is shown as a warning: it cannot be closed without other images.
 """
 
 import argparse
-import asyncio
 import math
-import secrets
 import struct
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from igan.annotation import schema, server, store, study
+from igan.annotation import probe, schema, study
 from igan.annotation.pool import decode
+from igan.annotation.probe import Response, Text
 from igan.errors import UserError
 
 SIGNIFICANCE = 1e-4  # Of one feature: one start in thousands is refused without reason.
@@ -65,7 +65,10 @@ def refuse(channels: Sequence[Channel]) -> None:
 
 def report(channels: Sequence[Channel], shortcuts: Sequence[Channel]) -> str:
     """Returns the table for people."""
-    lines = ["Features of what is sent; 0.5 must be inside the interval:"]
+    lines = [
+        "Features of what is sent: AUC and its 95 % interval. All but times must be 0.5; times leak where the AUC is"
+        f" more than {TIME_TOLERANCE} from it by more than chance does (p < {SIGNIFICANCE:g}):"
+    ]
     lines += [_line(channel, "LEAKS" if channel.leaks else "") for channel in channels]
     lines.append("Pixels; a warning only, as other images would be needed:")
     lines += [_line(channel, "a program can tell" if channel.leaks else "") for channel in shortcuts]
@@ -75,38 +78,30 @@ def report(channels: Sequence[Channel], shortcuts: Sequence[Channel]) -> str:
 def audit(path: Path, most: int = 400) -> tuple[list[Channel], list[Channel]]:
     """Returns what each feature of responses tells, and what simple features of pixels tell.
 
-    Requests are sent to the application itself, on a copy of the study in which a simulated person is asked about each
-    image. The study is not changed.
+    Requests are sent to the application itself, on a copy of the study in which simulated persons are asked. The study
+    is not changed.
 
     Args:
       most: images of each class.
 
-    Raises UserError for what is no study.
+    Raises UserError for what is no study, and RunError for images that are not those of their hashes.
     """
     opened = study.open(path)
+    opened.verify()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy.db"
         _copy(path, copy)
-        responses = _fetch(copy, opened, most)
+        images, asked = probe.images(copy, opened, most), probe.questions(copy, opened)
     opened.close()
-    features = _features(responses)
-    channels = [
-        _channel(name, real, generated, TIME_TOLERANCE if name == "time" else 0.0)
-        for name, (real, generated) in features.items()
-    ]
-    pixels = [[decode(each.body) for each in of_class] for of_class in responses]
+    times = [[response.seconds for response in of_class] for of_class in images]
+    channels = [_channel("time", times[0], times[1], TIME_TOLERANCE)]
+    of_files = [[*bulk, *before] for bulk, before in zip(images, asked.images, strict=True)]
+    channels += [_constant(name, [list(map(read, each)) for each in of_files]) for name, read in FILES.items()]
+    channels += [_constant("page", _in_groups(asked.pages)), _constant("reply", _in_groups(asked.replies))]
+    pixels = [[decode(each.body) for each in of_class] for of_class in images]
     values = {name: [[read(each) for each in of_class] for of_class in pixels] for name, read in SHORTCUTS.items()}
     shortcuts = [_channel(name, real, generated) for name, (real, generated) in values.items()]
     return channels, shortcuts
-
-
-class Response(NamedTuple):
-    """What a browser gets."""
-
-    status: int
-    headers: Sequence[tuple[bytes, bytes]]
-    body: bytes
-    seconds: float
 
 
 def _copy(path: Path, copy: Path) -> None:
@@ -117,91 +112,32 @@ def _copy(path: Path, copy: Path) -> None:
     target.close()
 
 
-def _fetch(path: Path, opened: study.Study, most: int) -> tuple[list[Response], list[Response]]:
-    """Returns responses for real and generated images, in random order of requests."""
-    application = server.make(path, server.new_token(), ["audit"])
-    running = application.state.server
-    connection = schema.connect(path)
-    known = store.read_known(connection, opened.settings, opened.key)
-    token = store.token_of(opened.key, "audit")
-    with schema.writing(connection):
-        person = store.begin(connection, known, token, outside=None)
-        assert person is not None
-        connection.execute("DELETE FROM question WHERE person = ?", (person.id,))
-        rows = _ask_all(connection, person.id, known, most)
-    running.by_person.rate = running.by_person.burst = 1e12
-
-    async def all_of_them() -> tuple[list[Response], list[Response]]:
-        found: tuple[list[Response], list[Response]] = ([], [])
-        for name, real in rows:
-            found[not real].append(await _get(application, f"/image/{name}/a", f"{running.cookie}={token}"))
-        return found
-
-    responses = asyncio.run(all_of_them())
-    connection.close()
-    running.close()
-    return responses
+FILES: Mapping[str, Callable[[Response], Any]] = {
+    "status": lambda response: response.status,
+    "headers": lambda response: tuple(response.headers),
+    "bytes": lambda response: len(response.body),
+    "chunks": lambda response: chunks(response.body),
+    "image header": lambda response: response.body[16:33],
+}
 
 
-def _ask_all(connection: Any, person: str, known: store.Known, most: int) -> list[tuple[str, bool]]:
-    """Makes a question for each image, all answered, so that each may be fetched; returns their ids and classes."""
-    generated = [item for items in known.generated.values() for item in items]
-    generator = np.random.default_rng()
-    drawn = [(int(item), True) for item in generator.permutation(known.real)[:most]]
-    drawn += [(int(item), False) for item in generator.permutation(generated)[:most]]
-    rows = []
-    for place, number in enumerate(generator.permutation(len(drawn))):
-        item, real = drawn[number]
-        name = secrets.token_urlsafe(16)
-        row = (name, person, place, item, None, None, None, None)
-        connection.execute("INSERT INTO question VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-        connection.execute("INSERT INTO answer VALUES (?, 1, 1.0, 'audit', 0.0, NULL)", (name,))
-        rows.append((name, real))
-    return rows
+def _in_groups(texts: Sequence[Sequence[Text]]) -> list[list[int]]:
+    """Returns the place of each text among those of its group, as attention checks say what to answer."""
+    known: dict[str, dict[str, int]] = {}
+    for of_class in texts:
+        for each in of_class:
+            places = known.setdefault(each.group, {})
+            places.setdefault(each.content, len(places))
+    return [[known[each.group][each.content] for each in of_class] for of_class in texts]
 
 
-async def _get(application: Callable, path: str, cookie: str) -> Response:
-    """Sends a GET to an application."""
-    messages: list[dict[str, Any]] = []
-    scope = {
-        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
-        "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "",
-        "query_string": b"", "headers": [(b"host", b"audit"), (b"cookie", cookie.encode())], "client": ("127.0.0.1", 1),
-        "server": ("audit", 80), "state": {},
-    }  # fmt: skip
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        messages.append(message)
-
-    begun = time.perf_counter()
-    await application(scope, receive, send)
-    seconds = time.perf_counter() - begun
-    body = b"".join(message.get("body", b"") for message in messages[1:])
-    return Response(messages[0]["status"], messages[0]["headers"], body, seconds)
-
-
-def _features(responses: Sequence[Sequence[Response]]) -> dict[str, list[list[float]]]:
-    """Returns each feature's values of both classes. What is no number is one by the place among all its values."""
-    texts: Mapping[str, Callable[[Response], Any]] = {
-        "status": lambda response: response.status,
-        "headers": lambda response: tuple(response.headers),
-        "bytes": lambda response: len(response.body),
-        "chunks": lambda response: chunks(response.body),
-        "image header": lambda response: response.body[16:33],
-    }
-    features = {"time": [[response.seconds for response in of_class] for of_class in responses]}
-    for name, read in texts.items():
-        values = [[read(response) for response in of_class] for of_class in responses]
-        place: dict[Any, float] = {
-            value: number for number, value in enumerate(sorted(set(values[0]) | set(values[1]), key=repr))
-        }
-        if name == "bytes":
-            place = {value: value for value in place}
-        features[name] = [[float(place[value]) for value in of_class] for of_class in values]
-    return features
+def _constant(feature: str, values: Sequence[Sequence[Any]]) -> Channel:
+    """Returns what a feature tells that must be the same throughout: it leaks if it is not, whatever the AUC says."""
+    different = {value for of_class in values for value in of_class}
+    numeric = all(isinstance(value, int) for value in different)
+    places = {value: number for number, value in enumerate(sorted(different, key=None if numeric else repr))}
+    real, generated = ([float(places[value]) for value in of_class] for of_class in values)
+    return _channel(feature, real, generated)._replace(leaks=len(different) > 1)
 
 
 def chunks(png: bytes) -> tuple[tuple[bytes, int], ...]:

@@ -210,16 +210,18 @@ def curve(votes: Votes) -> list[Block]:
 
 
 def images(votes: Votes) -> list[Image]:
-    """Returns each image, in the order of the answers."""
-    asked = np.bincount(votes.image, minlength=len(votes.images))
-    said_real = np.bincount(votes.image, votes.said_real, len(votes.images)).astype(int)
+    """Returns each image, in the order of the answers; a picture that two generators made is an image of each."""
+    pairs = np.stack([votes.image, votes.source], axis=1)
+    _, first, places = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+    places = places.reshape(-1)  # NumPy 2.0 has it in two dimensions.
+    asked = np.bincount(places, minlength=first.size)
+    said_real = np.bincount(places, votes.said_real, first.size).astype(int)
     low, high = wilson(said_real, np.maximum(asked, 1))[1:]
-    _, first = np.unique(votes.image, return_index=True)
-    source, real = votes.source[first], votes.real[first]
     return [
-        Image(name, votes.sources[source[place]], bool(real[place]), int(asked[place]), int(said_real[place]),
-              float(low[place]), float(high[place]))
-        for place, name in enumerate(votes.images)
+        Image(votes.images[votes.image[first[place]]], votes.sources[votes.source[first[place]]],
+              bool(votes.real[first[place]]), int(asked[place]), int(said_real[place]), float(low[place]),
+              float(high[place]))
+        for place in np.argsort(first)
     ]  # fmt: skip
 
 

@@ -77,10 +77,12 @@ def make(preset: str, codes: str, completion: str = "", person: str = "", sessio
         raise UserError(
             "--crowd needs the code for those who finish: --codes=done=CODE,screened_out=CODE,no_consent=CODE"
         )
+    person, session = person or base.person, session or base.session or person
     crowd = dataclasses.replace(
         base,
-        person=person or base.person,
-        session=session or base.session or person,
+        person=person,
+        session=session,
+        link=_renamed(base.link, {base.person: person, base.session: session}),
         completion=completion or base.completion,
         codes=by_outcome,
     )
@@ -111,6 +113,12 @@ def way_back(crowd: Crowd, outcome: str) -> tuple[str, str]:
     if not code or not crowd.completion:
         return "", code
     return crowd.completion.replace("{code}", urllib.parse.quote(code, safe="")), code
+
+
+def _renamed(link: str, names: Mapping[str, str]) -> str:
+    """Returns a link's parameters under other names, which are those that are looked for when people come."""
+    pairs = [pair.partition("=") for pair in link.split("&") if pair]
+    return "&".join(f"{names.get(name, name)}={value}" for name, _, value in pairs)
 
 
 def _pair(text: str) -> tuple[str, str]:

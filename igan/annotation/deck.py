@@ -6,7 +6,7 @@ each answer can count what is left: of 20 questions 61.7 % are right without loo
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from igan.annotation.options import Options
@@ -43,7 +43,12 @@ def in_feedback_arm(key: bytes, person: str, feedback: str) -> bool:
 
 
 def deal(
-    key: bytes, person: str, options: Options, real: Sequence[int], generated: Mapping[str, Sequence[int]]
+    key: bytes,
+    person: str,
+    options: Options,
+    real: Sequence[int],
+    generated: Mapping[str, Sequence[int]],
+    pictures: Mapping[int, Hashable] | None = None,
 ) -> list[Card]:
     """Returns a person's questions in order.
 
@@ -51,20 +56,27 @@ def deal(
       key: the study's.
       real: items of the pool.
       generated: items by the name of their generator, one of which is drawn for each question.
+      pictures: what tells the pictures of items apart, of those that are in the pool under several sources.
 
-    No item comes twice. Each class must have as many items as there are questions.
+    No item comes twice, nor does a picture, unless sources share so many that nothing else is left. Each class must
+    have as many items as there are questions.
     """
     stream = _Stream(key, person, "deck")
     checks: set[int] = set()
     while len(checks) < options.checks:  # Not first, where nobody has tired yet.
         first = 1 if options.total > options.checks else 0
         checks.add(first + stream.below(options.total - first))
-    names, used, cards = sorted(generated), set(), []
+    names, cards = sorted(generated), []
+    used: set[int] = set()
+    shared, seen = pictures or {}, set()
 
     def draw(items: Sequence[int]) -> int:
-        while (item := items[stream.below(len(items))]) in used:
+        fresh = any(each not in used and shared.get(each) not in seen for each in items)
+        while (item := items[stream.below(len(items))]) in used or (fresh and shared.get(item) in seen):
             pass
         used.add(item)
+        if item in shared:
+            seen.add(shared[item])
         return item
 
     for position in range(options.total):

@@ -2,12 +2,15 @@
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from igan.annotation.answers import Attendance
 from igan.annotation.estimates import Estimate
 from igan.annotation.mixed import Mixed
 from igan.annotation.summary import Summary, verdict
@@ -20,7 +23,11 @@ Row = Sequence[Any]
 
 
 def as_json(
-    summary: Summary, options: Mapping[str, Any], warnings: Sequence[str] = (), mixed: Mixed | None = None
+    summary: Summary,
+    options: Mapping[str, Any],
+    warnings: Sequence[str] = (),
+    mixed: Mixed | None = None,
+    attendance: Attendance | None = None,
 ) -> dict[str, Any]:
     """Returns what `results --json` prints: the names that others may rely on come first.
 
@@ -41,7 +48,9 @@ def as_json(
             "excluded": summary.excluded,
             "verdict": verdict(summary),
             "test": summary.test,
-            "people": {"answered": summary.answered, "kept": len(summary.people), "planned": summary.design.people},
+            "people": {"answered": summary.answered, "kept": len(summary.people), "planned": summary.design.people}
+            | _came(attendance),
+            "span": attendance and [_time(attendance.first), _time(attendance.last)],
             "answers": summary.answers,
             "pooled": pooled,
             "two_way": summary.two_way,
@@ -65,6 +74,15 @@ def as_json(
             "options": dict(options),
         }
     )
+
+
+def _came(attendance: Attendance | None) -> dict[str, int]:
+    names = ("began", "never_answered", "declined", "deleted")
+    return {name: getattr(attendance, name) for name in names} if attendance else {}
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _interval(value: Estimate) -> list[float] | None:
@@ -128,6 +146,12 @@ def images_rows(summary: Summary) -> Iterator[Row]:
     yield "image", "generator", "real", "answers", "said_real", "low", "high"
     for each in summary.images:
         yield each.hash, each.generator, int(each.real), each.answers, each.said_real, each.low, each.high
+
+
+def write_options(path: Path, options: Mapping[str, Any]) -> None:
+    """Writes a study's options as JSON, for the files beside them."""
+    text = json.dumps(_plain(dict(options)), indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(printable(text) + "\n", encoding="utf-8")
 
 
 def write_csv(path: Path, rows: Iterable[Row]) -> None:

@@ -41,6 +41,7 @@ class Options:
     select: str = ""  # Which generated images: "top1%" by `select_score`, or all.
     select_score: str = ""
     jpeg: int | None = None  # Quality of the JPEG that all images are put through; None: none.
+    completion_code: str = ""  # Shown at the end, the same to everybody, where no service passes ids in its link.
     crowd: crowds.Crowd | None = None  # The crowdsourcing service that people come from and go back to.
 
     def plain(self) -> dict[str, Any]:
@@ -91,7 +92,9 @@ def check(options: Options) -> Options:
         _require("jpeg", options.jpeg, 1 <= options.jpeg <= 100, "a quality from 1 to 100", 90)
     if options.select:
         _require("select", options.select, bool(share_of(options.select)), "top and a share, as top1%", "top1%")
-    for name in ("title", "consent", "contact"):
+    if options.completion_code and options.crowd:
+        raise UserError("--completion_code and --crowd: a service's codes are given by --codes=done=CODE")
+    for name in ("title", "consent", "contact", "completion_code"):
         _require(name, "(text)", len(getattr(options, name)) <= LONGEST_TEXT, "a shorter text", "TEXT")
     if options.staircase and options.feedback != "with":
         raise UserError("--staircase shows by its steps which answers were right: add --feedback=with")

@@ -4,14 +4,16 @@ import datetime
 import hashlib
 import hmac
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from anyio import to_process
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from igan.annotation import security, store, study, tables
+from igan.annotation import priority, security, store, study, tables
 
 if TYPE_CHECKING:
     from igan.annotation.server import Server
@@ -23,7 +25,7 @@ async def home(server: "Server", request: Request) -> Response:
     """How the study goes: counts and people, no results."""
     if not _is_owner(server, request):
         return server.page("login", wrong=False)
-    return _home(server)
+    return await _home(server)
 
 
 async def login(server: "Server", request: Request) -> Response:
@@ -45,24 +47,27 @@ async def delete(server: "Server", request: Request) -> Response:
     person = (await security.form(request)).get("person", "").strip()
     known = bool(re.fullmatch(r"[0-9a-f]{16}", person))
     there = known and await server.write(lambda connection: store.forget(connection, person))
-    return _home(server, f"Deleted: {person}." if there else "There is no person with this number.")
+    return await _home(server, f"Deleted: {person}." if there else "There is no person with this number.")
 
 
 async def results(server: "Server", request: Request) -> Response:
-    """The results so far, as one self-contained page. Made beside the answering of people, from a file of its own."""
+    """The results so far, as one self-contained page."""
     _require(server, request)
-
-    def make() -> str:
-        from igan.annotation import results as of_study  # With all that draws, which people need not wait for.
-
-        opened = study.open(server.study.path)
-        try:
-            return of_study.page(opened)
-        finally:
-            opened.close()
-
-    text = await run_in_threadpool(make)
+    # In a process of its own: a thread would take turns with the answering of people, who wait half a second then.
+    text = await to_process.run_sync(results_page, server.study.path)
     return HTMLResponse(text, headers={"content-security-policy": security.POLICY_OF_RESULTS})
+
+
+def results_page(path: Path) -> str:
+    """Returns the page of a study's results; people who answer meanwhile go first."""
+    from igan.annotation import results as of_study  # With all that draws, which the server does without.
+
+    priority.stand_back()
+    opened = study.open(path)
+    try:
+        return of_study.page(opened)
+    finally:
+        opened.close()
 
 
 ROUTES = (
@@ -73,8 +78,17 @@ ROUTES = (
 )
 
 
-def _home(server: "Server", said: str = "") -> Response:
-    people, total = server.study.people(), server.options.total
+async def _home(server: "Server", said: str = "") -> Response:
+    def read() -> tuple[list[dict[str, Any]], dict[str, int], dict[str, Any]]:
+        opened = study.open(server.study.path)
+        try:
+            return opened.people(), opened.tallies(), opened.options
+        finally:
+            opened.close()
+
+    # Over all people: with many it takes a while, for which those who answer need not wait.
+    people, tallies, options = await run_in_threadpool(read)
+    total = server.options.total
     for each in people:
         when = datetime.datetime.fromtimestamp(each["begun"], datetime.UTC)
         each["when"] = f"{when:%Y-%m-%d %H:%M}"
@@ -87,8 +101,8 @@ def _home(server: "Server", said: str = "") -> Response:
         with_feedback=sum(each["feedback"] for each in people),
         planned=server.options.people,
         total=total,
-        tallies=server.study.tallies(),
-        options=tables.options_rows(server.study.options),
+        tallies=tallies,
+        options=tables.options_rows(options),
         now=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M:%S}",
         said=said,
     )

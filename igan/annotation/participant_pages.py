@@ -45,17 +45,17 @@ async def answered(server: "Server", request: Request) -> Response:
 
 async def image(server: "Server", request: Request) -> Response:
     """An image of a question that was asked: under an id of its own for each person, and never to be kept."""
-    person, name = server.participant(request), _id(request.path_params["question"])
+    person, name, side = server.participant(request), _id(request.path_params["question"]), request.path_params["side"]
     found = store.asked(server.reader, person.id, name)
-    png = store.picture(server.reader, person.id, name, request.path_params["side"]) if found else None
-    if not found or png is None or request.path_params["side"] not in ("a", "b"):
+    png = store.picture(server.reader, person.id, name, side) if found else None
+    if not found or png is None or side not in ("a", "b"):
         raise HTTPException(404)
     if found.said is None:
-        times = server.served.setdefault(name, [])
-        if found.limit is not None and len(times) >= MOST_SHOWN * (1 + server.options.two):
+        if found.limit is not None and not await server.write(
+            lambda connection: store.show(connection, name, side, MOST_SHOWN)
+        ):
             raise HTTPException(410)
-        if len(times) < 2 * MOST_SHOWN:
-            times.append(time.monotonic())
+        server.served.setdefault(name, time.monotonic())
     return Response(png, media_type="image/png")
 
 
@@ -104,13 +104,33 @@ async def end(server: "Server", request: Request) -> Response:
     )
 
 
+async def stop(server: "Server", request: Request) -> Response:
+    """For those who do not want to go on: the number of their data, and the form that deletes them."""
+    person = server.participant(request)
+    current = store.current(server.reader, person.id)
+    if not current:
+        return RedirectResponse("/end", 303)
+    return server.page(
+        "stop",
+        answered=current.position,
+        total=server.options.total,
+        person=person.id,
+        contact=server.options.contact,
+    )
+
+
 async def withdraw(server: "Server", request: Request) -> Response:
     """Deletes everything about the person who asks."""
     person, fields = server.participant(request), await security.form(request)
     if fields.get("sure") != "yes":
         raise HTTPException(400)
+    finished = store.current(server.reader, person.id) is None
     await server.write(lambda connection: store.forget(connection, person.id))
-    response = server.message("Deleted", "All your answers were deleted.")
+    # Who has finished was shown the way back before, with its code.
+    back: dict[str, Any] = {} if finished else server.way_back("no_consent")
+    crowd = server.options.crowd
+    label = f"Back to {crowd.name}" if crowd else ""
+    response = server.message("Deleted", "All your answers were deleted.", **back, label=label)
     response.delete_cookie(server.cookie, path="/", secure=server.secure, httponly=True, samesite="lax")
     return response
 
@@ -122,6 +142,7 @@ ROUTES = (
     ("/image/{question}/{side}", image, "GET"),
     ("/answer", answer, "POST"),
     ("/end", end, "GET"),
+    ("/stop", stop, "GET"),
     ("/withdraw", withdraw, "POST"),
 )
 
@@ -140,7 +161,7 @@ def _words(server: "Server") -> tuple[str, str]:
 def _timing(server: "Server", name: str, fields: dict[str, str]) -> Timing:
     """Returns how long the answer took: by the browser's clock, unless the server's, which ends later, says less."""
     served = server.served.get(name)
-    measured = time.monotonic() - served[0] if served else None
+    measured = None if served is None else time.monotonic() - served
     shown = _seconds(fields.get("shown"), 2 * LONGEST_LIMIT)
     said = _seconds(fields.get("milliseconds"), LONGEST_ANSWER)
     if said is not None and (measured is None or said <= measured + 0.5):

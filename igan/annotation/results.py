@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from igan.annotation.answers import Answer
+from igan.annotation.answers import Answer, Attendance
 from igan.annotation.assemble import assemble
 from igan.annotation.exclusions import exclude
-from igan.annotation.files import as_json, estimates_rows, images_rows, people_rows, write_csv
+from igan.annotation.files import as_json, estimates_rows, images_rows, people_rows, write_csv, write_options
 from igan.annotation.mixed import mixed
 from igan.annotation.summary import Summary, design, summarise
 from igan.annotation.votes import votes
@@ -44,6 +44,8 @@ class Study(Protocol):
 
     def answers(self) -> Sequence[Answer]: ...
 
+    def attendance(self) -> Attendance: ...
+
     def image(self, hash: str, /) -> bytes: ...
 
 
@@ -58,7 +60,8 @@ def report(study: Study, everybody: bool = False, made_at: datetime | None = Non
     Estimate(mean=0.712, low=0.668, high=0.756, count=20)
     """
     summary = summarise(study.answers(), design(study.options), everybody)
-    return summary, assemble(summary, study.options, study.image, made_at or datetime.now().astimezone())
+    now = made_at or datetime.now().astimezone()
+    return summary, assemble(summary, study.options, study.image, now, attendance=study.attendance())
 
 
 def page(study: Study) -> str:
@@ -90,8 +93,9 @@ def show(study: Study, arguments: argparse.Namespace) -> None:
         raise UserError(f"nobody has answered a question of {arguments.study} yet: show people its link first")
     summary = summarise(answers, design(study.options), arguments.everybody)
     crossed = mixed(votes(exclude(answers, summary.rules)[0])) if arguments.mixed else None
-    made = assemble(summary, study.options, study.image, datetime.now().astimezone(), crossed)
-    plain = as_json(summary, study.options, made.warnings, crossed)
+    attendance = study.attendance()
+    made = assemble(summary, study.options, study.image, datetime.now().astimezone(), crossed, attendance)
+    plain = as_json(summary, study.options, made.warnings, crossed, attendance)
     if arguments.output:
         try:
             _write(summary, made, plain, arguments.output)
@@ -112,6 +116,7 @@ def _write(summary: Summary, made: Report, plain: Mapping[str, Any], output: Pat
     write_pages(made, output)
     text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
     (output / "results.json").write_text(printable(text) + "\n", encoding="utf-8")
+    write_options(output / "options.json", plain["options"])
     write_csv(output / "results.csv", estimates_rows(summary))
     write_csv(output / "people.csv", people_rows(summary))
     write_csv(output / "images.csv", images_rows(summary))

@@ -50,19 +50,40 @@ MIGRATIONS: Sequence[str] = (
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE tally (name TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE showing (  -- how often the image on a side of a timed question was sent before its answer
+        question TEXT NOT NULL REFERENCES question ON DELETE CASCADE, side TEXT NOT NULL, count INTEGER NOT NULL,
+        PRIMARY KEY (question, side)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE used (outside BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;  -- hidden ids of people who were deleted
+    """,
 )
 
 
 def connect(path: Path, read_only: bool = False) -> apsw.Connection:
     """Opens a study's file, brought to this version.
 
+    Args:
+      read_only: whether nothing of it is written, not even what a server that was killed has left beside it; but for an
+        older version, which is brought to this one.
+
     Raises UserError for what is no study, or of a newer version, and for an SQLite or a disk that could lose answers.
     """
     if tuple(map(int, apsw.sqlite_lib_version().split("."))) < OLDEST_SQLITE:
         raise UserError(f"SQLite {apsw.sqlite_lib_version()} can corrupt files: pip install --upgrade apsw")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, and a study is one file: give that, {path / 'study.db'}, say")
     if not path.is_file():
-        raise UserError(f"there is no study {path}: python -m igan.annotation serve --study={path} makes one")
+        raise UserError(
+            f"there is no study {path}: python -m igan.annotation serve --study={path} --generated=RUN makes one"
+        )
     try:
+        if read_only:
+            connection = _open(path, apsw.SQLITE_OPEN_READONLY)
+            if is_current(connection):
+                return connection
+            connection.close()
+        check_file_system(path)
         connection = _open(path, apsw.SQLITE_OPEN_READWRITE)
         migrate(connection, path)
         if read_only:
@@ -91,9 +112,14 @@ def create(path: Path) -> apsw.Connection:
     return connection
 
 
+def is_current(connection: apsw.Connection) -> bool:
+    """Whether a file is a study of this version."""
+    return connection.pragma("user_version") == len(MIGRATIONS) and connection.pragma("application_id") == APPLICATION
+
+
 def migrate(connection: apsw.Connection, path: Path) -> None:
     """Brings a file to this version, whole or not at all."""
-    if connection.pragma("user_version") == len(MIGRATIONS) and connection.pragma("application_id") == APPLICATION:
+    if is_current(connection):
         return
     with writing(connection):
         version, tables = (
@@ -135,7 +161,7 @@ def check_file_system(path: Path) -> None:
         mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
     except OSError:
         return  # No Linux: not known.
-    real = os.path.realpath(path.parent)
+    real = str(Path(os.path.realpath(path)).parent)
     inside = [(len(point), kind) for point, kind in mounts if os.path.commonpath([real, point]) == point]
     if inside and (kind := max(inside)[1]) in NETWORK_FILE_SYSTEMS:
         raise UserError(f"{path} is on a network's file system ({kind}), which could lose answers: use a local disk")
@@ -144,6 +170,8 @@ def check_file_system(path: Path) -> None:
 def _open(path: Path, flags: int) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=flags)
     connection.set_busy_timeout(10_000)
+    if flags & apsw.SQLITE_OPEN_READONLY:  # Else the last to close a file would write its log into it.
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.pragma("synchronous", "FULL")  # Else a commit can be lost when the power is.
     connection.pragma("foreign_keys", True)
     connection.pragma("secure_delete", True)

@@ -17,13 +17,17 @@ import sys
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from igan import lock
 from igan.annotation import audit, crowds, options, schema, server, sources, study
 from igan.annotation.options import Options
 from igan.annotation.pool import Source
-from igan.errors import RunError, UserError
+from igan.errors import RunError, UserError, did_you_mean
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
 
 RUNS = Path("runs")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -87,12 +91,15 @@ def prepare(arguments: argparse.Namespace) -> Path:
             raise UserError(
                 f"--real={arguments.real} alone: what are its images compared with? Give --generated=SOURCE"
             )
+        if arguments.study:  # Mistyped, rather than meant: a study of whatever run is the newest would be a surprise.
+            _refuse_missing(arguments.study)
         run_directory = sources.newest_run(RUNS)
     if not arguments.study and not run_directory:
         raise UserError("the study needs a name: --study=FILE.db")
     path = (arguments.study or (run_directory or Path()) / "study.db").expanduser()
     asked = given(arguments)
     if path.exists():
+        schema.check_file_system(path)
         _check_unchanged(path, asked, arguments)
         return path
     wanted = options.check(dataclasses.replace(Options(), **asked))
@@ -101,6 +108,17 @@ def prepare(arguments: argparse.Namespace) -> Path:
     schema.check_file_system(path)
     study.create(path, wanted, open_sources(arguments, wanted, run_directory))
     return path
+
+
+def _refuse_missing(path: Path) -> None:
+    try:
+        there = [each.name for each in path.expanduser().absolute().parent.iterdir() if schema.is_study(each)]
+    except OSError:
+        there = []
+    raise UserError(
+        f"there is no study {path}.{did_you_mean(path.name, there) if there else ''} A new one needs what it shows: add"
+        " --generated=RUN, or --real=SOURCE --generated=SOURCE"
+    )
 
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -170,9 +188,7 @@ def allowed_hosts(host: str, port: int, public: str) -> list[str]:
 def _serve(path: Path, arguments: argparse.Namespace) -> None:
     import uvicorn
 
-    from igan.annotation.security import Patience
-
-    listening = _listen(arguments.host, arguments.port)
+    listening = listen(arguments.host, arguments.port)
     port = listening.getsockname()[1]
     base = arguments.public.rstrip("/") or f"http://{_shown(arguments.host)}:{port}"
     opened = study.open(path)
@@ -191,26 +207,38 @@ def _serve(path: Path, arguments: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    config = uvicorn.Config(
+    config = configuration(application, behind_proxy=bool(arguments.public))
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def configuration(application: "Starlette", *, behind_proxy: bool = False) -> "uvicorn.Config":
+    """Returns how studies are served: patiently, and without a word of who asks."""
+    import uvicorn
+
+    from igan.annotation.security import Patience
+
+    return uvicorn.Config(
         application,
         http=Patience,
+        loop="asyncio",  # uvloop starts the process of results in a way at which JAX warns of a deadlock.
         ws="none",
         log_config=None,
         access_log=False,  # It would keep addresses of people.
         server_header=False,
         date_header=False,
-        proxy_headers=bool(arguments.public),
+        proxy_headers=behind_proxy,
         limit_concurrency=2000,
         timeout_keep_alive=20,
         timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=16 * 1024,
     )
-    uvicorn.Server(config).run(sockets=[listening])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a socket on which connections wait already, port 0 for any. Raises RunError if the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # Its protocol is named, else asyncio lets the system wait 40 ms for more before it sends the rest of a reply.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))

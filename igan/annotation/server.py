@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import apsw
 import jinja2
+from anyio import BrokenWorkerProcess
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,7 +22,7 @@ from igan.annotation.security import Limiter
 from igan.annotation.store import Known, Person
 from igan.annotation.study import Study
 from igan.annotation.writer import Writer
-from igan.errors import RunError, one_line
+from igan.errors import RunError, UserError, one_line
 
 PAGES = Path(__file__).parent / "pages"
 STATIC = {
@@ -30,6 +31,8 @@ STATIC = {
     "owner.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
+# What a request may meet without a mistake in the program: a study, or the process that makes its results, is gone.
+FORESEEN = (apsw.Error, UserError, BrokenWorkerProcess)
 WORDS = {
     400: ("This did not work", "The request was not understood."),
     403: ("This did not work", "The form was sent from another site."),
@@ -63,7 +66,7 @@ class Server:
         self.writer = Writer(path)
         self.known: Known = store.read_known(self.reader, self.options, self.key)
         self.cookie = f"igan_{self.study.definition[:12]}"
-        self.served: dict[str, list[float]] = {}  # When the image of a current question was fetched.
+        self.served: dict[str, float] = {}  # When the image of a current question was first fetched.
         self.examples = _examples(self.reader)
         height, width = pool.decode(self.examples["real"]).shape[:2]
         self.size = Size(width, height)
@@ -123,15 +126,15 @@ class Server:
         """Returns the address, the code and the service of an outcome, for a page."""
         crowd = self.options.crowd
         if not crowd:
-            return {"back": "", "code": ""}
+            return {"back": "", "code": self.options.completion_code if outcome == "done" else ""}
         back, code = crowds.way_back(crowd, outcome)
         return {"back": back, "code": code}
 
     def close(self) -> None:
-        """Finishes what is being written."""
-        self.writer.close()
+        """Finishes what is being written. The file alone holds everything then: it may be copied without its log."""
         self.reader.close()
         self.study.close()
+        self.writer.close()  # The last one brings the log into the file, which those that only read could not.
 
 
 def make(
@@ -155,13 +158,16 @@ def make(
         server.close()
 
     async def problem(request: Request, error: Any) -> Response:
-        status, headers = 503 if isinstance(error, apsw.Error) else 500, None
+        status, headers = 503 if isinstance(error, FORESEEN) else 500, None
+        if isinstance(error, UserError):  # Of a file that was moved away, say: the terminal is its owner's.
+            print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
         if isinstance(error, HTTPException):
             status, headers = error.status_code, error.headers
         heading, text = WORDS.get(status, ("This did not work", "Please go back and try again."))
         back = "/question" if server.cookie in request.cookies and status not in (400, 404) else ""
         response = server.message(heading, text, status=status, back=back, label="Go on")
-        response.headers.update(headers or {})
+        # An error that nobody foresaw is answered outside of the guard, which adds these everywhere else.
+        response.headers.update({**security.HEADERS, **(headers or {})})
         return response
 
     def route(path: str, handler: Callable[[Server, Request], Awaitable[Response]], method: str) -> Route:
@@ -172,7 +178,7 @@ def make(
 
     pages = (*joining_pages.ROUTES, *participant_pages.ROUTES, *owner_pages.ROUTES, ("/static/{name}", _static, "GET"))
     routes = [route(*each) for each in pages]
-    handlers = MappingProxyType(dict.fromkeys((HTTPException, apsw.Error, 500), problem))
+    handlers = MappingProxyType(dict.fromkeys((HTTPException, *FORESEEN, 500), problem))
     application = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
     application.state.server = server
     application.add_middleware(security.Guard, hosts=hosts)

@@ -3,10 +3,12 @@
 An answer is one row with its question as the primary key. Whoever sends it again is told what is stored.
 """
 
+import bisect
 import hashlib
 import hmac
 import secrets
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -27,6 +29,7 @@ class Known(NamedTuple):
     key: bytes
     real: Sequence[int]
     generated: Mapping[str, Sequence[int]]
+    pictures: Mapping[int, str]  # Hashes of the items whose picture is in the pool under several sources.
 
 
 class Person(NamedTuple):
@@ -67,11 +70,14 @@ def read_known(connection: apsw.Connection, options: Options, key: bytes) -> Kno
     """Reads the pool."""
     real: list[int] = []
     generated: dict[str, list[int]] = {}
-    query = """SELECT item.id, source.name, source.real FROM item JOIN source ON source.id = item.source
+    hashes: dict[int, str] = {}
+    query = """SELECT item.id, image, source.name, source.real FROM item JOIN source ON source.id = item.source
         WHERE NOT example ORDER BY item.id"""
-    for item, name, is_real in connection.execute(query):
+    for item, image, name, is_real in connection.execute(query):
         (real if is_real else generated.setdefault(name, [])).append(item)
-    return Known(options, key, real, generated)
+        hashes[item] = image
+    count = Counter(hashes.values())
+    return Known(options, key, real, generated, {item: image for item, image in hashes.items() if count[image] > 1})
 
 
 def token_of(key: bytes, begun_with: str) -> str:
@@ -97,12 +103,13 @@ def begin(
     Args:
       outside: hidden ids of person and session at a crowdsourcing service.
 
-    Returns None for a person of a service who has taken part in another session.
+    Returns None for a person of a service who has taken part in another session, or was deleted.
     """
     if person := find(connection, token):
         return person
     if outside:
-        query = "SELECT 1 FROM person WHERE outside_person = ? OR outside_session = ?"
+        query = """SELECT 1 FROM person WHERE outside_person = ?1 OR outside_session = ?2
+            UNION ALL SELECT 1 FROM used WHERE outside IN (?1, ?2)"""
         if connection.execute(query, outside).fetchone():
             return None
     name = secrets.token_hex(8)
@@ -110,7 +117,7 @@ def begin(
     row = (name, _digest(token), int(feedback), time.time(), device, *(outside or (None, None)))
     connection.execute("INSERT INTO person VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     limit = STAIRCASE_START if known.options.staircase else known.options.limit
-    cards = deck.deal(known.key, name, known.options, known.real, known.generated)
+    cards = deck.deal(known.key, name, known.options, known.real, known.generated, known.pictures)
     connection.executemany(
         "INSERT INTO question VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [
@@ -121,9 +128,24 @@ def begin(
     return Person(name, feedback)
 
 
+def answered(connection: apsw.Connection, person: str) -> int:
+    """Returns how many questions a person has answered.
+
+    They are answered in order, so the first one that waits is found by bisection, as quickly after hundreds of answers
+    as at the beginning.
+    """
+    total = one(connection, "SELECT coalesce(max(position) + 1, 0) FROM question WHERE person = ?", person)[0]
+
+    def waits(position: int) -> bool:
+        return connection.execute(_ANSWERED, (person, position)).fetchone() is None
+
+    return bisect.bisect_left(range(total), True, key=waits)
+
+
 def current(connection: apsw.Connection, person: str) -> Question | None:
     """Returns the first question without an answer."""
-    row = connection.execute(f"{_QUESTION} AND said IS NULL ORDER BY position LIMIT 1", (person,)).fetchone()
+    query = f"{_QUESTION} AND position = ?"
+    row = connection.execute(query, (person, answered(connection, person))).fetchone()
     return _question(row) if row else None
 
 
@@ -133,10 +155,7 @@ def asked(connection: apsw.Connection, person: str, question: str) -> Question |
     if not row:
         return None
     found = _question(row)
-    if found.said is None:
-        first = current(connection, person)
-        return found if first and first.id == found.id else None
-    return found
+    return found if found.said is not None or found.position == answered(connection, person) else None
 
 
 def picture(connection: apsw.Connection, person: str, question: str, side: str) -> bytes | None:
@@ -149,6 +168,13 @@ def picture(connection: apsw.Connection, person: str, question: str, side: str) 
         return None
     wanted = item if other is None or bool(real_first) == (side == "b") else other
     return one(connection, "SELECT png FROM image JOIN item ON image = hash WHERE id = ?", wanted)[0]
+
+
+def show(connection: apsw.Connection, question: str, side: str, most: int) -> bool:
+    """Counts that a side's image is sent before the answer; returns False if it was sent so often already."""
+    query = """INSERT INTO showing VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1 WHERE count < ?
+        RETURNING count"""
+    return connection.execute(query, (question, side, most)).fetchone() is not None
 
 
 def answer(
@@ -168,7 +194,7 @@ def answer(
     now = time.time()
     seconds, clock = timing.seconds, timing.clock
     if seconds is None:
-        before = one(connection, _BEFORE, person, person)[0]
+        before = one(connection, _BEFORE, person, found.position - 1, person)[0]
         seconds, clock = max(0.0, now - before), "since the answer before"
     connection.execute(
         "INSERT INTO answer VALUES (?, ?, ?, ?, ?, ?)", (question, int(said), seconds, clock, now, timing.shown)
@@ -205,9 +231,15 @@ def result(connection: apsw.Connection, person: str) -> tuple[int, int, int]:
 
 
 def forget(connection: apsw.Connection, person: str) -> bool:
-    """Deletes a participant; returns whether there was one."""
+    """Deletes a participant; returns whether there was one.
+
+    Of those who came from a service the hidden ids stay, without anything else: nobody takes part twice.
+    """
     there = connection.execute("SELECT 1 FROM person WHERE id = ?", (person,)).fetchone() is not None
     if there:
+        for column in ("outside_person", "outside_session"):
+            query = f"INSERT OR IGNORE INTO used SELECT {column} FROM person WHERE id = ? AND {column} IS NOT NULL"
+            connection.execute(query, (person,))
         connection.execute("DELETE FROM person WHERE id = ?", (person,))
         count(connection, "deleted")
     return there
@@ -224,10 +256,10 @@ _QUESTION = """
         LEFT JOIN answer ON answer.question = question.id
     WHERE person = ?
 """
-_BEFORE = """
-    SELECT max(coalesce((SELECT max(received) FROM answer JOIN question ON question.id = question WHERE person = ?), 0),
-        (SELECT begun FROM person WHERE id = ?))
+_ANSWERED = """
+    SELECT received FROM question JOIN answer ON answer.question = question.id WHERE person = ? AND position = ?
 """
+_BEFORE = f"SELECT coalesce(({_ANSWERED}), (SELECT begun FROM person WHERE id = ?))"
 
 
 def _question(row: tuple[Any, ...]) -> Question:

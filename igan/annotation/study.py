@@ -18,11 +18,12 @@ import apsw
 import igan
 from igan.annotation import options as options_module
 from igan.annotation import pool, schema, store
-from igan.annotation.answers import Answer
+from igan.annotation.answers import Answer, Attendance, Circumstances
 from igan.annotation.options import Options
 from igan.annotation.pool import Source
 from igan.errors import RunError, UserError
 
+ANSWER_COLUMNS = 11  # Of the query for answers, those that `_answer` takes.
 CHECK = "check"  # The generator of attention checks.
 
 
@@ -52,7 +53,23 @@ class Study:
 
     def answers(self) -> list[Answer]:
         """Returns all answers, by person and position."""
-        return [_answer(self.settings.mode, *row) for row in self._connection.execute(_ANSWERS)]
+        return [answer for answer, _ in self.records()]
+
+    def records(self) -> list[tuple[Answer, Circumstances]]:
+        """Returns all answers, by person and position, and what is stored of each besides."""
+        return [
+            (_answer(self.settings.mode, *row[:ANSWER_COLUMNS]), Circumstances(*row[ANSWER_COLUMNS:]))
+            for row in self._connection.execute(_ANSWERS)
+        ]
+
+    def attendance(self) -> Attendance:
+        """Returns how many came, and when."""
+        query = """SELECT count(DISTINCT person), min(received), max(received)
+            FROM answer JOIN question ON question.id = question"""
+        answered, first, last = store.one(self._connection, query)
+        (began,) = store.one(self._connection, "SELECT count(*) FROM person")
+        tallies = self.tallies()
+        return Attendance(began, began - answered, tallies["declined"], tallies["deleted"], first, last)
 
     def image(self, hash: str) -> bytes:
         """Returns the PNG file of an image.
@@ -68,6 +85,15 @@ class Study:
             raise RunError(f"{self.path}: the image {hash} is damaged: restore the file from a copy")
         return row[0]
 
+    def verify(self) -> None:
+        """Reads every image.
+
+        Raises RunError if the bytes of one are not those that its hash is of.
+        """
+        rows: list[Any] = self._connection.execute("SELECT hash FROM image").fetchall()
+        for (hash,) in rows:
+            self.image(hash)
+
     def hashes(self) -> dict[str, list[str]]:
         """Returns the images of each source that people are asked about, by its name; real ones under "real"."""
         found: dict[str, list[str]] = {}
@@ -78,8 +104,12 @@ class Study:
 
     def people(self) -> list[dict[str, Any]]:
         """Returns a summary of each participant, in the order in which they began."""
-        return [dict(zip(("id", "feedback", "begun", "device", "answers"), row, strict=True)) for row in
-                self._connection.execute(_PEOPLE)]  # fmt: skip
+        query = "SELECT id, feedback, begun, device FROM person ORDER BY begun"
+        return [
+            dict(zip(("id", "feedback", "begun", "device"), row, strict=True))
+            | {"answers": store.answered(self._connection, row[0])}
+            for row in self._connection.execute(query)
+        ]
 
     def tallies(self) -> dict[str, int]:
         """Returns how many did not consent (`declined`) and how many were deleted (`deleted`)."""
@@ -107,15 +137,11 @@ class Study:
 _ITEMS = """SELECT name, real, image, example FROM item JOIN source ON source.id = source ORDER BY item.id"""
 _ANSWERS = """
     SELECT person.id, position, item.image, source.name, source.real, real_first, expected, said, person.feedback,
-        seconds, time_limit
+        seconds, time_limit, clock, shown, received, device, pair.image
     FROM answer JOIN question ON question.id = answer.question JOIN person ON person.id = question.person
         JOIN item ON item.id = question.item JOIN source ON source.id = item.source
+        LEFT JOIN item AS pair ON pair.id = question.other
     ORDER BY person.begun, person.id, position
-"""
-_PEOPLE = """
-    SELECT person.id, feedback, begun, device, count(answer.question) FROM person
-        LEFT JOIN question ON question.person = person.id LEFT JOIN answer ON answer.question = question.id
-    GROUP BY person.id ORDER BY begun
 """
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import pathlib
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,10 @@ pytest.importorskip("apsw", reason='needs the extra "annotation"')
 pytest.importorskip("starlette", reason='needs the extra "annotation"')
 pytest.importorskip("httpx2", reason="Starlette's test client needs httpx2")
 
+import uvicorn
 from starlette.testclient import TestClient
 
-from igan.annotation import server, store, study
+from igan.annotation import serve, server, store, study
 from igan.annotation.options import Options
 from igan.annotation.pool import Source
 from igan.metrics import images
@@ -44,6 +46,26 @@ def make(tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
         return path
 
     return build
+
+
+class Running:
+    """A server in a thread, for clients that need a socket."""
+
+    def __init__(self, path) -> None:
+        self.path = path
+        self.listening = serve.listen("127.0.0.1", 0)
+        host = f"127.0.0.1:{self.listening.getsockname()[1]}"
+        self.base = f"http://{host}"
+        application = server.make(path, OWNER, [host])
+        self.link = f"{self.base}/join/{application.state.server.study.link}"
+        self.server = uvicorn.Server(serve.configuration(application))
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listening]}, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.server.should_exit = self.server.force_exit = True
+        self.thread.join(10)
+        self.listening.close()
 
 
 class Browser:

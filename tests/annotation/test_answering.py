@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from igan.annotation import store, study
 from igan.annotation.store import Timing
 
-from .conftest import OWNER
-
 
 def test_a_study_from_start_to_end_without_scripts(make, browse):
     browser = browse(make(feedback="with", checks=1))
@@ -140,6 +138,21 @@ def test_a_timed_image_is_sent_twice_at_most_before_the_answer(make, browse):
     assert row == (0.498,) and study.open(browser.server.study.path).answers()[0].limit == 0.5
 
 
+def test_each_image_of_a_timed_pair_is_sent_twice_at_most_also_by_a_server_that_was_started_again(make, browse):
+    path = make(limit=0.5, mode="side_by_side")
+    browser = browse(path)
+    client = browser.begin()
+    name = browser.question()
+    assert [client.get(f"/image/{name}/a").status_code for _ in range(3)] == [200, 200, 410]
+    assert client.get(f"/image/{name}/b").status_code == 200
+    browser.server.close()
+    again = browse(path)
+    again.client.cookies = client.cookies
+    assert [again.client.get(f"/image/{name}/{side}").status_code for side in "abb"] == [410, 200, 410]
+    again.answer(name, "left")
+    assert again.client.get(f"/image/{name}/a").status_code == 200  # Beside what is said of the answer.
+
+
 def test_a_full_disk_is_said_and_nothing_is_half_stored(make, browse, monkeypatch):
     browser = browse(make())
     browser.begin()
@@ -156,54 +169,6 @@ def test_a_full_disk_is_said_and_nothing_is_half_stored(make, browse, monkeypatc
     monkeypatch.undo()
     assert study.open(browser.server.study.path).answers() == []
     assert browser.question() == name and browser.answer(name, "real").status_code == 200
-
-
-def test_people_withdraw_themselves(make, browse):
-    browser = browse(make(questions=1))
-    client = browser.begin()
-    browser.answer(browser.question(), "real")
-    assert client.post("/withdraw", data={"sure": "no"}).status_code == 400
-    assert client.post("/withdraw", data={"sure": "yes"}).status_code == 200
-    opened = study.open(browser.server.study.path)
-    assert opened.people() == [] and opened.answers() == [] and opened.tallies()["deleted"] == 1
-    assert client.get("/end").status_code == 404
-
-
-def test_no_trace_of_the_deleted_is_left_once_the_server_has_ended(make, browse):
-    path = make()
-    browser = browse(path)
-    for _ in range(20):
-        browser.begin(browser.another())
-    client = browser.begin()
-    person = study.open(path).people()[-1]["id"]
-    client.post("/withdraw", data={"sure": "yes"})
-    browser.server.close()
-    assert person.encode() not in path.read_bytes()
-    assert len(study.open(path).people()) == 20
-
-
-def test_those_who_decline_leave_a_count_only(make, browse):
-    browser = browse(make())
-    assert browser.client.post(f"/decline/{browser.link}").status_code in (200, 415)
-    browser.client.post(f"/decline/{browser.link}", data={"x": "y"})
-    opened = study.open(browser.server.study.path)
-    assert opened.tallies()["declined"] >= 1 and opened.people() == []
-
-
-def test_the_owner_sees_counts_and_deletes(make, browse):
-    browser = browse(make(questions=1, people=20))
-    browser.begin()
-    browser.answer(browser.question(), "real")
-    owner = browser.another()
-    assert "Token" in owner.get("/owner").text and "began" not in owner.get("/owner").text
-    assert owner.post("/owner/login", data={"token": "wrong"}).status_code == 403
-    assert owner.post("/owner/login", data={"token": OWNER}).status_code == 303
-    person = study.open(browser.server.study.path).people()[0]["id"]
-    assert person in owner.get("/owner").text
-    assert owner.get("/owner/results").status_code == 200
-    assert "no person with this number" in owner.post("/owner/delete", data={"person": "0" * 16}).text
-    assert f"Deleted: {person}" in owner.post("/owner/delete", data={"person": person}).text
-    assert study.open(browser.server.study.path).people() == []
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))

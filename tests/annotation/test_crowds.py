@@ -1,35 +1,50 @@
 """Redirect mode against local stand-ins that hold each service's published contract. None is the real service."""
 
 import re
-import urllib.parse
 
 import pytest
 
 from igan.annotation import crowds, study
 from igan.errors import UserError
 
+CODES = "done=DONE1,screened_out=OUT2,no_consent=NO3"
+# What the services publish (what a link has, where people go back to), and not what the package says they do.
+CONTRACTS = {
+    "prolific": (
+        "PROLIFIC_PID={{%PROLIFIC_PID%}}&STUDY_ID={{%STUDY_ID%}}&SESSION_ID={{%SESSION_ID%}}",
+        "https://app.prolific.com/submissions/complete?cc=",
+    ),
+    "connect": (
+        "participantId={{%PROLIFIC_PID%}}&assignmentId={{%SESSION_ID%}}&projectId=p",
+        "https://connect.cloudresearch.com/participant/project/complete?code=",
+    ),
+    "respondent": (
+        "respondent_profile_id={{%PROLIFIC_PID%}}&respondent_session_id={{%SESSION_ID%}}&respondent_project_id=p",
+        "https://app.respondent.io/complete?cc=",
+    ),
+}
+OUTCOMES = {"DONE1": "done", "OUT2": "screened_out", "NO3": "no_consent"}
+
 
 class StandIn:
-    """A service: fills the link in, and takes people back by a code, each submission once."""
+    """A service: fills the link in, and takes people back by a code."""
 
     def __init__(self, preset: str) -> None:
-        self.crowd = crowds.make(preset, "done=DONE1,screened_out=OUT2,no_consent=NO3")
-        self.status: dict[str, str] = {}
+        self.crowd = crowds.make(preset, CODES)
+        self.parameters, self.completion = CONTRACTS[preset]
 
     def query(self, person: str, session: str) -> str:
-        """Returns what the service appends to the link, its placeholders filled in, and more that nobody asked for."""
-        if self.crowd.link:
-            text = self.crowd.link.replace("{{%PROLIFIC_PID%}}", person).replace("{{%SESSION_ID%}}", session)
-            return "?" + text.replace("{{%STUDY_ID%}}", "study")
-        values = {self.crowd.person: person, self.crowd.session: session, "projectId": "p"}
-        return f"?{urllib.parse.urlencode(values)}"
+        """Returns what people's link has when they come from the service."""
+        values = {"{{%PROLIFIC_PID%}}": person, "{{%SESSION_ID%}}": session, "{{%STUDY_ID%}}": "study"}
+        text = self.parameters
+        for placeholder, value in values.items():
+            text = text.replace(placeholder, value)
+        return f"?{text}"
 
     def come_back(self, address: str) -> str:
         """Returns the outcome of a completion link."""
-        prefix, _, rest = self.crowd.completion.partition("{code}")
-        assert address.startswith(prefix) and address.endswith(rest), address
-        code = address[len(prefix) : len(address) - len(rest)]
-        return {code: outcome for outcome, code in self.crowd.codes.items()}[code]
+        assert address.startswith(self.completion), address
+        return OUTCOMES[address.removeprefix(self.completion)]
 
 
 def link(page) -> str:
@@ -38,7 +53,12 @@ def link(page) -> str:
     return found[1].replace("&amp;", "&")
 
 
-@pytest.mark.parametrize("preset", crowds.PRESETS)
+def test_every_preset_has_a_contract_and_the_link_that_is_given_to_the_service_is_its():
+    assert set(crowds.PRESETS) == set(CONTRACTS)
+    assert crowds.PRESETS["prolific"].link == CONTRACTS["prolific"][0]
+
+
+@pytest.mark.parametrize("preset", CONTRACTS)
 def test_a_person_comes_answers_and_goes_back_with_the_code(make, browse, preset):
     service = StandIn(preset)
     browser = browse(make(questions=3, crowd=service.crowd))
@@ -53,7 +73,7 @@ def test_a_person_comes_answers_and_goes_back_with_the_code(make, browse, preset
     assert len(study.open(browser.server.study.path).people()) == 1
 
 
-@pytest.mark.parametrize("preset", crowds.PRESETS)
+@pytest.mark.parametrize("preset", CONTRACTS)
 def test_those_who_do_not_consent_go_back_with_their_code(make, browse, preset):
     service = StandIn(preset)
     browser = browse(make(questions=3, crowd=service.crowd))
@@ -84,12 +104,53 @@ def test_nobody_takes_part_twice(make, browse):
     assert len(study.open(browser.server.study.path).people()) == 1
 
 
+@pytest.mark.parametrize("session", ["same", "another"])
+def test_who_withdraws_cannot_take_part_again(make, browse, session):
+    """The code was shown already; a second participation would be paid twice, and the data of one who is known."""
+    service, path = StandIn("prolific"), make(questions=1, crowd=crowds.make("prolific", CODES))
+    browser = browse(path)
+    client = browser.begin(query=service.query("person", "same"))
+    browser.answer(browser.question(), "real")
+    assert service.come_back(link(client.get("/end"))) == "done"
+    person = study.open(path).people()[0]["id"]
+    assert client.post("/withdraw", data={"sure": "yes"}).status_code == 200
+    other, query = browser.another(), service.query("person", session)
+    form = re.search(r'name="form" value="([^"]+)"', other.get(f"/join/{browser.link}{query}").text)
+    assert form
+    reply = other.post(f"/join/{browser.link}{query}", data={"form": form[1]})
+    assert reply.status_code == 409 and service.come_back(link(reply)) == "screened_out"
+    assert study.open(path).people() == []
+    browser.begin(browser.another(), query=service.query("somebody else", "other"))
+    browser.server.close()
+    kept = study.schema.connect(path).execute("SELECT length(outside) FROM used").fetchall()
+    assert kept == [(32,), (32,)] and person.encode() not in path.read_bytes()
+
+
+def test_who_stops_on_the_way_goes_back_as_one_who_does_not_consent(make, browse):
+    service = StandIn("prolific")
+    browser = browse(make(questions=3, crowd=service.crowd))
+    client = browser.begin(query=service.query("p", "s"))
+    browser.answer(browser.question(), "real")
+    assert service.come_back(link(client.post("/withdraw", data={"sure": "yes"}))) == "no_consent"
+
+
 def test_where_one_id_serves_for_both_a_person_is_a_session(make, browse):
     crowd = crowds.make("custom", "done=X", "https://panel.test/back?code={code}&x=1", "uid")
     browser = browse(make(questions=1, crowd=crowd))
     client = browser.begin(query="?uid=me")
     browser.answer(browser.question(), "real")
     assert link(client.get("/end")) == "https://panel.test/back?code=X&x=1"
+
+
+def test_a_preset_s_names_can_be_replaced_in_the_link_too(make, browse):
+    crowd = crowds.make("prolific", CODES, person="pid", session="sid")
+    assert crowd.link == "pid={{%PROLIFIC_PID%}}&STUDY_ID={{%STUDY_ID%}}&sid={{%SESSION_ID%}}"
+    browser = browse(make(crowd=crowd))
+    filled = (
+        crowd.link.replace("{{%PROLIFIC_PID%}}", "p").replace("{{%STUDY_ID%}}", "s").replace("{{%SESSION_ID%}}", "x")
+    )
+    browser.begin(query=f"?{filled}")
+    assert len(study.open(browser.server.study.path).people()) == 1
 
 
 @pytest.mark.parametrize(

@@ -78,3 +78,27 @@ def test_half_of_the_people_are_told():
     told = np.mean([deck.in_feedback_arm(KEY, str(person), "half") for person in range(2000)])
     assert abs(told - 0.5) < 4 * math.sqrt(0.25 / 2000)
     assert deck.in_feedback_arm(KEY, "p", "with") and not deck.in_feedback_arm(KEY, "p", "without")
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "side_by_side"}])
+def test_a_picture_that_several_sources_have_comes_once(options):
+    """Items 0, 100 and 200 are one picture, and so on; another deck has it several times."""
+    pictures = {item: item % 100 for item in range(300)}
+
+    def most_often(known) -> int:
+        counts = []
+        for person in map(str, range(30)):
+            cards = deck.deal(KEY, person, Options(**({"questions": 40} | options)), REAL, GENERATED, known)
+            seen = [each % 100 for card in cards for each in (card.item, card.other) if each is not None]
+            counts.append(max(seen.count(each) for each in seen))
+        return max(counts)
+
+    assert most_often(pictures) == 1 < most_often(None)
+
+
+def test_sources_that_share_all_their_pictures_can_still_be_dealt():
+    """As the same folder on both sides, to see how people do where there is nothing to see."""
+    pictures = {item: item % 20 for item in range(40)}
+    options = Options(questions=20, mode="side_by_side")
+    cards = deck.deal(KEY, "p", options, range(20), {"a": range(20, 40)}, pictures)
+    assert len({card.item for card in cards}) == len({card.other for card in cards}) == 20

@@ -16,7 +16,7 @@ from tests.browser import CHROMIUM, FLAGS, PHONE, playwright, with_chromium
 from tests.command import REPOSITORY
 from tests.conftest import compiled_quickly
 
-from .test_browser import reached
+from .test_browser import asked
 
 QUESTIONS = 3
 HOWS = ("keys", "mouse", "touch")
@@ -85,9 +85,7 @@ def take(browser, link: str, how: str) -> bool:
     else:
         page.click("text=I agree, begin")
     for number in range(QUESTIONS):
-        reached(page, f"Image {number + 1} of {QUESTIONS}")
-        page.wait_for_selector("#answer button:not([disabled])")
-        page.wait_for_timeout(300)
+        asked(page, f"Image {number + 1} of {QUESTIONS}")
         if how == "keys":
             page.keyboard.press("ArrowLeft")
         elif how == "mouse":

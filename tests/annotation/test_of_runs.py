@@ -1,13 +1,16 @@
-"""The report of a run shows and links the studies of its images."""
+"""The report of a run shows and links the studies of its images; results of a study that was made of a run."""
 
 import sys
 
+import httpx2
+import jax
 import pytest
 
 from igan import report
 from igan.annotation import sources, study
 from tests.reporting.synthetic import make_run
 
+from .conftest import OWNER, Running
 from .test_study import answer_all
 
 
@@ -75,3 +78,16 @@ def test_without_the_extra_the_report_says_what_it_leaves_out(tmp_path, run, mak
     monkeypatch.delattr("igan.annotation.of_runs", raising=False)
     markdown, _, said = write(tmp_path, capsys)
     assert "igan[annotation]" in said and "studies/" not in markdown
+
+
+def test_results_are_made_without_a_warning_where_jax_has_run(make, monkeypatch, recwarn):
+    """A study made of a run has sampled it in this process; JAX warns of every fork that Python knows of."""
+    assert jax.devices()
+    raised = []
+    monkeypatch.setattr("sys.unraisablehook", raised.append)  # What a handler of forks raises ends there.
+    running = Running(make())
+    with httpx2.Client(base_url=running.base, timeout=60) as client:
+        client.post("/owner/login", data={"token": OWNER})
+        assert "Accuracy" in client.get("/owner/results").text
+    running.stop()
+    assert not raised and not recwarn.list

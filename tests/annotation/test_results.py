@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from igan.annotation import __main__, assemble, export, results
+from igan.annotation.answers import Attendance, Circumstances
 from igan.errors import UserError
 from tests.annotation.people import answer, study
 
@@ -30,6 +31,9 @@ class Study:
 
     def answers(self):
         return self._answers
+
+    def attendance(self):
+        return Attendance(len({each.person for each in self._answers}) + 1, 1, 3, 2, 1.0, 61.0)
 
     def image(self, hash):
         grey = hashlib.sha256(hash.encode()).digest()[0]
@@ -73,6 +77,9 @@ def test_json_has_the_names_that_others_rely_on(small, capsys):
     assert [each["person"] for each in found["excluded"]] == ["p3"]
     assert 0 < found["dprime"] < 4 and -1 < found["alpha"] < 1
     assert found["options"] == small.options
+    came = {"began": 13, "never_answered": 1, "declined": 3, "deleted": 2}
+    assert found["people"] == came | {"answered": 12, "kept": 11, "planned": 20}
+    assert found["span"] == ["1970-01-01T00:00:01+00:00", "1970-01-01T00:01:01+00:00"]
 
 
 def test_the_flag_undoes_exclusions(small, capsys):
@@ -104,6 +111,7 @@ def test_files(small, tmp_path, capsys):
     captured = capsys.readouterr()
     folder = tmp_path / "out"
     assert json.loads(captured.out) == json.loads((folder / "results.json").read_text())
+    assert json.loads((folder / "options.json").read_text()) == small.options
     people = rows_of(folder / "people.csv")
     assert [row["person"] for row in people if row["excluded"]] == ["p3"]
     assert len(people) == 12
@@ -210,15 +218,24 @@ def test_the_mixed_model_without_its_package(small, monkeypatch):
 
 def test_export(tmp_path, capsys):
     answers = [answer("=1+1", 3, "i", "dcgan", True, False, 1.25), answer("p", check=True, real=True)]
-    export.write(answers, None)
-    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
-    assert rows[0] == list(answers[0]._fields)
-    assert rows[1] == ["'=1+1", "3", "i", "dcgan", "0", "1", "0", "1.25", "", "0"]
-    export.write(answers, tmp_path / "new" / "answers.jsonl")
+    besides = [Circumstances("browser", 0.5, 1e9, "phone", "j"), Circumstances("server", None, 2e9, "desktop", None)]
+    records, options = list(zip(answers, besides, strict=True)), {"title": "Größe", "limit": None}
+    export.write(records, options, None)
+    captured = capsys.readouterr()
+    rows = list(csv.reader(io.StringIO(captured.out)))
+    assert rows[0] == [*answers[0]._fields, "clock", "shown", "received", "device", "real_image"]
+    assert rows[1] == [
+        "'=1+1", "3", "i", "dcgan", "0", "1", "0", "1.25", "", "0", "browser", "0.5", "1000000000.0", "phone", "j",
+    ]  # fmt: skip
+    assert json.loads(captured.err.removeprefix("options: ")) == options
+    for name in ("answers.jsonl", "answers.csv"):
+        export.write(records, options, tmp_path / "new" / name)
+        assert json.loads((tmp_path / "new" / "answers.options.json").read_text("utf-8")) == options
+        (tmp_path / "new" / "answers.options.json").unlink()
     lines = (tmp_path / "new" / "answers.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == [each._asdict() for each in answers]
+    assert [json.loads(line) for line in lines] == [each._asdict() | more._asdict() for each, more in records]
     with pytest.raises(UserError, match=r"\.csv or \.jsonl"):
-        export.write(answers, tmp_path / "answers.xlsx")
+        export.write(records, options, tmp_path / "answers.xlsx")
 
 
 def test_the_command_line_refuses_in_one_line(capsys):

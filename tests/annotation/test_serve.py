@@ -1,9 +1,12 @@
 """The command: sources, options that stay as they are, runs that are sampled, and words for what is wrong."""
 
 import argparse
+import asyncio
 import contextlib
 import os
+import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from igan.annotation import selection, serve, sources, study
+from igan.annotation import crowds, selection, serve, sources, study
 from igan.annotation.__main__ import main
 from igan.annotation.options import Options, check, from_plain
 from igan.annotation.pool import Source
@@ -59,6 +62,29 @@ def test_a_study_is_made_once_and_then_gone_on_with(folders):
     assert study.open(path).definition == opened.definition
 
 
+def test_a_study_whose_name_is_mistyped_is_not_made_anew(folders, monkeypatch):
+    """Not even where there is a run that it could be made of."""
+    path = prepare(folders)
+    monkeypatch.setattr(sources, "newest_run", lambda _: pytest.fail("looked for a run"))
+    with pytest.raises(UserError, match=r"no study .*t\.db\..*Did you mean 's\.db'.*--generated=RUN"):
+        serve.prepare(parse(f"--study={path.with_name('t.db')}"))
+    assert not path.with_name("t.db").exists()
+
+
+def test_a_study_on_a_network_s_file_system_is_not_gone_on_with(folders, monkeypatch, capsys):
+    path = prepare(folders)
+    mounts = f"server:/lab {folders} nfs4 rw 0 0\n/dev/sda / ext4 rw 0 0\n"
+    original = pathlib.Path.read_text
+    monkeypatch.setattr(
+        pathlib.Path,
+        "read_text",
+        lambda each, *rest, **more: mounts if str(each) == "/proc/self/mounts" else original(each, *rest, **more),
+    )
+    assert main(["serve", f"--study={path}", "--port=0"]) == 2
+    assert "network's file system (nfs4)" in capsys.readouterr().err
+    assert study.open(path).answers() == []  # Reading it is no danger.
+
+
 def test_several_generators_have_names(folders):
     more = f"--generated=b={folders / 'fake'}"
     opened = study.open(prepare(folders, more))
@@ -98,6 +124,7 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch, arguments, message):
         {"questions": 0}, {"questions": 5000}, {"real_share": 1.0}, {"real_share": float("nan")}, {"feedback": "some"},
         {"mode": "three"}, {"limit": 0.01}, {"limit": float("nan")}, {"checks": -1}, {"checks": 51}, {"people": -1},
         {"margin": 0.5}, {"pool": 10}, {"jpeg": 0}, {"select": "best"}, {"title": "x" * 30_000},
+        {"completion_code": "x", "crowd": crowds.PRESETS["prolific"]},
         {"staircase": True}, {"staircase": True, "feedback": "with", "mode": "side_by_side"}, {"checks_failed": 0},
     ],
 )  # fmt: skip
@@ -127,6 +154,7 @@ def test_the_command_serves_and_ends(folders):
         people, owner = process.stdout.readline().split()[-1], process.stdout.readline().split()[-1]
         with urllib.request.urlopen(people, timeout=10) as reply:
             assert b"I agree, begin" in reply.read()
+            assert not {"server", "date"} & {name.lower() for name in reply.headers}
         assert "#token=" in owner
         with urllib.request.urlopen(owner.partition("#")[0], timeout=10) as reply:
             assert b"Token" in reply.read()
@@ -135,6 +163,52 @@ def test_the_command_serves_and_ends(folders):
         errors = process.stderr.read()
     token = owner.partition("token=")[2]
     assert "AUC" in errors and token not in errors and "127.0.0.1:" not in errors  # No log of who asked for what.
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_whoever_listens_beyond_this_machine_is_told_what_that_means(folders, monkeypatch, capsys, host, warned):
+    path = prepare(folders)
+
+    def serve_nobody(self, sockets):
+        self.config.app.state.server.close()
+        for each in sockets:
+            each.close()
+
+    monkeypatch.setattr("uvicorn.Server.run", serve_nobody)
+    monkeypatch.setattr("igan.annotation.audit.audit", lambda _: ([], []))
+    assert main(["serve", f"--study={path}", "--port=0", f"--host={host}"]) == 0
+    captured = capsys.readouterr()
+    assert "for people:" in captured.out and ("without encryption" in captured.err) is warned
+
+
+def test_a_reply_is_sent_at_once():
+    """Not when the packet is full or 40 ms are over, which is what a socket does that nobody tells (Nagle)."""
+
+    async def connect() -> int:
+        accepted = asyncio.get_running_loop().create_future()
+        with serve.listen("127.0.0.1", 0) as listening:
+            async with await asyncio.start_server(lambda _, writer: accepted.set_result(writer), sock=listening):
+                _, other = await asyncio.open_connection(*listening.getsockname())
+                writer = await accepted
+                told = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                for each in (writer, other):
+                    each.close()
+                    await each.wait_closed()
+        return told
+
+    assert asyncio.run(connect()) == 1
+
+
+@pytest.mark.parametrize(("command", "niceness", "own"), [("results", 0, 5), ("export", 12, 12), ("audit", 0, None)])
+def test_who_answers_goes_before_who_reads(monkeypatch, tmp_path, command, niceness, own):
+    """The priority of a process of its own is lowered, never raised, which the system would refuse."""
+    told = []
+    monkeypatch.setattr("os.getpriority", lambda *_: niceness)
+    monkeypatch.setattr("os.setpriority", lambda kind, process, value: told.append(value))
+    assert main([command, str(tmp_path / "none.db")]) == 2 and not told  # Within a process that goes on.
+    monkeypatch.setattr("sys.argv", ["igan.annotation", command, str(tmp_path / "none.db")])
+    assert main() == 2
+    assert told == ([] if own is None else [own])
 
 
 def test_the_audit_and_the_deletion_are_commands(folders, capsys):

@@ -81,6 +81,26 @@ def test_an_answer_that_does_not_reach_the_disk_is_not_acknowledged_nor_counted(
     assert len(said) == 2 and said[0].startswith("error: answers are refused") and "stored again" in said[1]
 
 
+def test_reading_results_writes_nothing_into_a_study_whose_server_was_killed(make, capsys):
+    """What the server had not yet brought from its log into the file stays in the log; and is read from there."""
+    path = make(questions=2)
+    connection, opened = schema.connect(path), study.open(path)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # As a kill does.
+    known = store.read_known(connection, opened.settings, opened.key)
+    opened.close()
+    person = store.begin(connection, known, "token")
+    assert person
+    while question := store.current(connection, person.id):
+        store.answer(connection, known, person.id, question.id, True, store.Timing(1.0))
+    connection.close()
+    log = path.with_name(f"{path.name}-wal")
+    before = path.read_bytes(), log.read_bytes()
+    for command in (["results", "--json"], ["export"]):
+        assert __main__.main([command[0], str(path), *command[1:]]) == 0
+    assert person.id in capsys.readouterr().out
+    assert before[1] and (path.read_bytes(), log.read_bytes()) == before
+
+
 def test_a_file_that_becomes_read_only_refuses_until_it_is_writable_again(make, browse, capsys):
     browser = browse(make())
     browser.begin()
@@ -197,3 +217,31 @@ def test_a_study_where_nobody_can_write_is_not_served(make, monkeypatch, capsys)
     monkeypatch.setattr("os.access", lambda place, _: place != path)
     assert __main__.main(["serve", f"--study={path}"]) == 2
     assert "copy it to another folder" in capsys.readouterr().err
+
+
+def test_the_next_question_is_found_as_quickly_after_hundreds_of_answers(make):
+    """By the instructions that SQLite makes for it."""
+    path = make(questions=400, count=410)
+    opened, connection = study.open(path), schema.connect(path)
+    known = store.read_known(connection, opened.settings, opened.key)
+    person = store.begin(connection, known, "token").id
+
+    def instructions() -> int:
+        made = []
+        connection.set_progress_handler(lambda: bool(made.append(1)), 1)
+        store.current(connection, person)
+        connection.set_progress_handler(None)
+        return len(made)
+
+    before = instructions()
+    for count in (0, 1, 390, 399, 400):
+        connection.execute(
+            "INSERT OR IGNORE INTO answer SELECT id, 1, 1.0, 'page', 1.0, NULL FROM question WHERE position < ?",
+            (count,),
+        )
+        question = store.current(connection, person)
+        assert store.answered(connection, person) == count == opened.people()[0]["answers"]
+        assert question.position == count if count < 400 else question is None
+        assert instructions() < 2 * before
+    connection.close()
+    opened.close()

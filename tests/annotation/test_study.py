@@ -2,17 +2,16 @@
 
 import hashlib
 import json
+import time
 from pathlib import Path
 
 import apsw
-import numpy as np
 import pytest
 
 from igan.annotation import deck, pool, schema, store, study
 from igan.annotation.answers import Answer
 from igan.annotation.options import Options
 from igan.errors import RunError, UserError
-from igan.metrics import images
 
 from .conftest import sources
 
@@ -68,6 +67,26 @@ def test_side_by_side_the_answer_is_about_the_generated_image(make):
         person = connection.execute("SELECT person FROM question WHERE id = ?", (each.id,)).fetchone()[0]
         left, right = (pool.decode(store.picture(connection, person, each.id, side) or b"").mean() for side in "ab")
         assert (left < 128) == each.truth and (right < 128) != each.truth
+
+
+def test_all_that_is_stored_of_an_answer_can_be_had(make):
+    path = make(mode="side_by_side", limit=0.5, questions=3)
+    connection, opened = schema.connect(path), study.open(path)
+    known = store.read_known(connection, opened.settings, opened.key)
+    person, idle = (store.begin(connection, known, token, "phone") for token in ("one", "other"))
+    assert person and idle and opened.attendance() == (2, 2, 0, 0, None, None)
+    name = store.current(connection, person.id)
+    assert name
+    before = time.time()
+    store.answer(connection, known, person.id, name.id, True, store.Timing(1.25, "browser", 0.498))
+    store.count(connection, "declined")
+    ((answer, besides),) = opened.records()
+    assert answer == opened.answers()[0] and answer.limit == 0.5
+    assert (besides.clock, besides.shown, besides.device) == ("browser", 0.498, "phone")
+    assert before <= besides.received <= time.time()
+    assert besides.real_image and is_real(opened, besides.real_image) and not is_real(opened, answer.image)
+    assert opened.attendance() == (2, 1, 1, 0, besides.received, besides.received)
+    assert store.forget(connection, idle.id) and opened.attendance()[:4] == (1, 0, 1, 1)
 
 
 def test_the_owner_can_draw_the_deck_again(make):
@@ -130,7 +149,7 @@ def test_a_file_of_an_older_version_is_migrated_and_a_newer_one_refused(make, mo
         schema, "MIGRATIONS", (*schema.MIGRATIONS, "ALTER TABLE person ADD COLUMN note TEXT DEFAULT ''")
     )
     assert study.open(path).answers() == answers
-    assert schema.connect(path).pragma("user_version") == 2
+    assert schema.connect(path).pragma("user_version") == len(schema.MIGRATIONS)
     assert schema.connect(path).execute("SELECT DISTINCT note FROM person").fetchall() == [("",)]
     monkeypatch.undo()
     with pytest.raises(UserError, match="newer igan"):
@@ -150,6 +169,8 @@ def test_a_migration_that_fails_changes_nothing(make, monkeypatch):
 
 
 def test_what_is_no_study_is_said_so_and_not_touched(tmp_path):
+    with pytest.raises(UserError, match="is a folder, and a study is one file"):
+        study.open(tmp_path)
     with pytest.raises(UserError, match="there is no study"):
         study.open(tmp_path / "none.db")
     (tmp_path / "text.db").write_text("no database at all, but long enough to have a header" * 40)
@@ -169,35 +190,13 @@ def test_commits_reach_the_disk_and_sqlite_is_a_safe_one(make):
     assert tuple(map(int, apsw.sqlite_lib_version().split("."))) >= schema.OLDEST_SQLITE
 
 
-def test_all_files_have_one_length_one_header_and_no_other_chunks(tmp_path):
-    random = np.random.default_rng(0)
-    flat = np.zeros((30, 28, 28), np.uint8)
-    flat[np.arange(30), 3, 3] = np.arange(30)
-    noisy = random.integers(0, 256, (30, 28, 28)).astype(np.uint8)
-    given = [
-        pool.Source("real", True, "r", "", images.from_array("r", flat)),
-        pool.Source("g", False, "g", "", images.from_array("g", noisy)),
-    ]
-    files = [picture.png for each in pool.gather(given, 30) for picture in each]
-    assert len({len(file) for file in files}) == 1 and len({file[:33] for file in files}) == 1
-    assert pool.decode(files[0]).shape == (28, 28)  # Grey, as all are.
-    assert all(file.count(b"IDAT") >= 1 and b"tEXt" not in file and b"gAMA" not in file for file in files)
-
-
-def test_pixels_are_kept_and_sizes_brought_together():
-    random = np.random.default_rng(0)
-    small = random.integers(0, 256, (20, 8, 8, 3)).astype(np.uint8)
-    large = random.integers(0, 256, (20, 16, 16, 3)).astype(np.uint8)
-    given = [
-        pool.Source("real", True, "r", "", images.from_array("r", large)),
-        pool.Source("g", False, "g", "", images.from_array("g", small)),
-    ]
-    real, generated = pool.gather(given, 20)
-    assert {pool.decode(each.png).tobytes() for each in generated} == {each.tobytes() for each in small}
-    assert {pool.decode(each.png).shape for each in real} == {(8, 8, 3)}
-    wide = pool.Source("real", True, "r", "", images.from_array("r", np.zeros((5, 8, 16, 3), np.uint8)))
-    with pytest.raises(UserError, match="crop them to the same proportions"):
-        pool.gather([wide, given[1]], 20)
+def test_an_sqlite_that_can_corrupt_files_is_refused(make, monkeypatch):
+    path = make()
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.2")
+    with pytest.raises(UserError, match=r"SQLite 3\.51\.2 can corrupt files: pip install"):
+        study.open(path)
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.3")
+    assert study.open(path).answers() == []
 
 
 def test_too_few_images_are_refused_and_no_file_is_left(tmp_path):
@@ -252,4 +251,7 @@ def test_a_study_of_version_1_says_what_it_said_then(tmp_path, capsys):
     assert [card.item for card in cards] == [item for (item,) in items]  # The owner can still draw the deck again.
     question = store.current(connection, other)
     assert question and question.position == 2  # And people go on.
+    assert [store.show(connection, question.id, "a", 2) for _ in range(3)] == [True, True, False]
     assert store.answer(connection, known, other, question.id, True, store.Timing(1.0)).status == "stored"
+    assert store.forget(connection, other)
+    assert connection.execute("SELECT * FROM used").fetchall() == [(b"x" * 32,), (b"y" * 32,)]

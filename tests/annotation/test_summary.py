@@ -8,10 +8,8 @@ import pytest
 import scipy.stats
 
 from igan.annotation import estimates
-from igan.annotation.agreement import agreement
 from igan.annotation.exclusions import CHECKS, UNFINISHED
 from igan.annotation.summary import Design, design, summarise, verdict
-from igan.annotation.votes import votes
 from tests.annotation.people import answer, study
 
 
@@ -216,6 +214,14 @@ def test_images_are_ranked_by_what_many_say():
     assert found["r"].real and found["r"].generator == "real"
 
 
+def test_a_picture_of_two_generators_is_an_image_of_each():
+    answers = [answer(f"p{n}", 0, "same", "b", said_real=True) for n in range(3)]
+    answers += [answer("p9", 0, "other", "a"), answer("p9", 1, "same", "a")]
+    found = {(each.hash, each.generator): (each.said_real, each.answers) for each in summarise(answers).images}
+    assert found == {("same", "b"): (3, 3), ("other", "a"): (0, 1), ("same", "a"): (0, 1)}
+    assert [each.hash for each in summarise(answers).images] == ["same", "other", "same"]
+
+
 @pytest.mark.parametrize(
     ("shares", "words"),
     [
@@ -259,45 +265,6 @@ def test_options_of_a_study():
     found = design(options)
     assert found == Design(title="MNIST", questions=20, side_by_side=True, checks_failed=1)
     assert design({}) == Design()
-
-
-def test_alpha_of_the_textbook():
-    """Krippendorff (2011), "Computing Krippendorff's alpha-reliability", section A: binary, two observers: 0.095."""
-    first, second = (0, 1, 0, 0, 0, 0, 0, 0, 1, 0), (1, 1, 1, 0, 0, 1, 0, 0, 0, 0)
-    answers = [
-        answer(name, place, f"i{place}", "real", bool(word))
-        for name, words in (("a", first), ("b", second))
-        for place, word in enumerate(words)
-    ]
-    answers.append(answer("a", 11, "asked about once", "real", True))
-    found = agreement(votes(answers))
-    assert found is not None and found.alpha == pytest.approx(0.095, abs=5e-4)
-    assert (found.images, found.answers) == (10, 20)
-
-
-@pytest.mark.parametrize(("share", "expected"), [(0.524, 0.00), (0.714, 0.18), (0.787, 0.33), (0.95, 0.81)])
-def test_alpha_if_people_erred_independently(share, expected):
-    """(2 p - 1)^2, and so it is among simulated people; images that are harder than others raise it."""
-    random = np.random.default_rng(8)
-    alphas = []
-    is_hard = np.arange(2000) // 2 < 1000 * (1 - share) / 0.7
-    for ease in (np.full(2000, share), np.where(is_hard, 0.3, 1.0)):
-        right = random.random((10, 2000)) < ease
-        answers = [
-            answer(f"p{n}", k, f"i{k}", "real" if k % 2 else "g", bool(k % 2) == bool(right[n, k]))
-            for n in range(10)
-            for k in range(2000)
-        ]
-        found = agreement(votes(answers))
-        assert found is not None and found.expected == pytest.approx(expected, abs=0.02)
-        alphas.append(found.alpha)
-    assert alphas[0] == pytest.approx(expected, abs=0.02)
-    assert alphas[1] > alphas[0] + 0.02
-
-
-def test_no_agreement_to_measure():
-    assert agreement(votes(said("a", "gr", "++"))) is None, "each image asked about once"
-    assert agreement(votes([answer(name, 0, "i", said_real=True) for name in "ab"])) is None, "all say the same"
 
 
 def test_accuracy_by_position_and_arm_by_hand():

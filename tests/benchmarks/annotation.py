@@ -3,18 +3,18 @@
     python tests/benchmarks/annotation.py                                # 300 people, a question every 2 s, 10 minutes
     python tests/benchmarks/annotation.py --people=50 --kills=100        # the server is killed 100 times meanwhile
     python tests/benchmarks/annotation.py --open                         # arrivals at a fixed rate, whoever waits
-    python tests/benchmarks/annotation.py --export                       # all answers are read every second meanwhile
+    python tests/benchmarks/annotation.py --export                       # results, export, the owner's page meanwhile
 
-Each person keeps a ledger: what was acknowledged, and with what. At the end the file must have exactly that.
+Each person keeps a ledger: what was acknowledged, and with what. At the end the file must have exactly that. Under load
+whatever is not answered at once and well is an error: a refused or broken connection, a time-out, "too fast". Where the
+server is killed people try again, as the page does; there it starts without its audit, which takes seconds each time.
+The exit code is 1 where an answer was lost, doubled or changed, where there was an error, or a kill too few.
 """
 
 import argparse
 import asyncio
-import dataclasses
-import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -26,56 +26,33 @@ from pathlib import Path
 import httpx2
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # For the people beside this file.
+
 from igan.annotation import study
 from igan.annotation.options import Options
 from igan.annotation.pool import Source
 from igan.metrics import images
-
-PATIENCE = 600.0  # Seconds for which a person tries again.
-
-
-@dataclasses.dataclass
-class Report:
-    """What was seen."""
-
-    kills: int = 0
-    finished: int = 0
-    acknowledged: int = 0
-    lost: int = 0  # Acknowledged and not in the file.
-    twice: int = 0
-    changed: int = 0  # In the file with another answer.
-    extra: int = 0  # In the file, but not acknowledged: the reply was lost. None at the end, as people ask again.
-    errors: int = 0  # Replies that are neither an acknowledgement nor "too fast".
-    retries: int = 0
-    seconds: float = 0.0
-    latencies: list[float] = dataclasses.field(default_factory=list)
-
-    def line(self) -> str:
-        """Returns the figures without the latencies themselves, which become percentiles in milliseconds."""
-        plain = {name: value for name, value in vars(self).items() if name != "latencies"}
-        if self.latencies:
-            shares = (50, 95, 99, 99.9, 100)
-            values = np.percentile(self.latencies, shares) * 1000
-            plain |= {f"p{share:g}_ms": round(float(value), 1) for share, value in zip(shares, values, strict=True)}
-            plain["answers_a_second"] = round(len(self.latencies) / self.seconds, 1)
-        return json.dumps(plain)
+from tests.benchmarks.annotation_people import Person, Report
 
 
 class Server:
     """The command as people start it, in a process of its own that can be killed."""
 
-    def __init__(self, path: Path, port: int) -> None:
-        self.path, self.port, self.process = path, port, None
+    def __init__(self, path: Path, port: int, audit: bool) -> None:
+        self.path, self.port, self.audit, self.process, self.owner = path, port, audit, None, ""
 
     def start(self) -> str:
         """Starts it and returns the link for people."""
-        command = [sys.executable, "-m", "tests.benchmarks.annotation", "--serve", str(self.path), str(self.port)]
+        command = [sys.executable, "-m", "igan.annotation", "serve", f"--study={self.path}", f"--port={self.port}"]
+        if not self.audit:
+            command = [sys.executable, "-m", "tests.benchmarks.annotation", "--serve", str(self.path), str(self.port)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
         root = Path(__file__).parents[2]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=root)
         assert self.process.stdout
         line = self.process.stdout.readline()
         assert line.startswith("for people:"), f"{line!r}, exit code {self.process.poll()}"
+        self.owner = self.process.stdout.readline().split()[-1]
         return line.split()[-1]
 
     def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
@@ -86,77 +63,22 @@ class Server:
         self.process.stdout.close()
 
 
-class Person:
-    """Somebody who answers at random, and insists on an acknowledgement."""
+def kill(
+    path: Path,
+    people: int,
+    kills: int,
+    seconds_between: Sequence[float],
+    think: float,
+    seed: int = 0,
+    to_the_end: bool = True,
+) -> Report:
+    """Lets people take part while the server is killed at random moments; returns what came of it.
 
-    def __init__(self, number: int, link: str, report: Report, seed: int) -> None:
-        self.link, self.report = link, report
-        self.base = link.partition("/join/")[0]
-        self.random = random.Random(f"{seed} {number}")
-        self.ledger: dict[str, str] = {}
-        self.name = ""
-
-    async def take_part(self, think: float, until: float, arrivals: bool = False) -> None:
-        """Answers until the end of the questions or of the time.
-
-        Args:
-          think: seconds for a question.
-          arrivals: whether questions come by a clock, and a late answer counts from when it was due (open loop).
-        """
-        async with httpx2.AsyncClient(timeout=30, follow_redirects=False) as self.client:
-            page = await self._insist("GET", self.link)
-            form = re.search(r'name="form" value="([^"]+)"', page.text)
-            assert form, page.text
-            await self._insist("POST", self.link, data={"form": form[1]})
-            question = await self._question()
-            due = time.monotonic() + self.random.uniform(0, think)
-            while question and time.monotonic() < until:
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
-                await self._insist("GET", f"{self.base}/image/{question}/a")
-                said = self.random.choice(("real", "generated"))
-                begun = due if arrivals else time.monotonic()
-                data = {"question": question, "said": said, "milliseconds": "1000"}
-                reply = await self._insist("POST", f"{self.base}/answer", data=data)
-                self.report.latencies.append(time.monotonic() - begun)
-                assert not reply.json()["conflict"]
-                self.ledger[question] = said
-                self.report.acknowledged += 1
-                following = reply.json()["next"]
-                question = following["question"] if following else ""
-                due = due + think if arrivals else time.monotonic() + self.random.uniform(0.5, 1.5) * think
-            if not question:
-                self.report.finished += 1
-                page = await self._insist("GET", f"{self.base}/end")
-                assert re.search(r'class="code">([0-9a-f]{16})', page.text)
-
-    async def _question(self) -> str:
-        page = await self._insist("GET", f"{self.base}/question")
-        found = re.search(r'name="question" value="([^"]+)"', page.text)
-        return found[1] if found else ""
-
-    async def _insist(self, method: str, address: str, **values) -> httpx2.Response:
-        """Sends a request until it is answered, as the page does."""
-        end, wait = time.monotonic() + PATIENCE, 0.05
-        while True:
-            try:
-                reply = await self.client.request(method, address, headers={"accept": "application/json"}, **values)
-                if reply.status_code < 400:
-                    return reply
-                self.report.errors += reply.status_code != 429
-                problem = f"{method} {address}: {reply.status_code}"
-            except httpx2.TransportError as error:
-                problem = repr(error)
-            self.report.retries += 1
-            if time.monotonic() > end:
-                raise RuntimeError(problem)
-            await asyncio.sleep(wait * self.random.uniform(0.5, 1.5))
-            wait = min(1.0, wait * 2)
-
-
-def kill(path: Path, people: int, kills: int, seconds_between: Sequence[float], think: float, seed: int = 0) -> Report:
-    """Lets people take part while the server is killed at random moments; returns what came of it."""
-    report, randomly = Report(), random.Random(seed)
-    running = Server(path, _free_port())
+    Args:
+      to_the_end: whether people answer all questions, whatever time that takes; else they go after the last kill.
+    """
+    report, randomly = Report(wanted_kills=kills), random.Random(seed)
+    running = Server(path, _free_port(), audit=False)
     link = running.start()
 
     async def killer(everybody: asyncio.Task) -> None:
@@ -169,8 +91,8 @@ def kill(path: Path, people: int, kills: int, seconds_between: Sequence[float], 
             await asyncio.to_thread(running.start)
 
     async def all_of_it() -> list[Person]:
-        persons = [Person(number, link, report, seed) for number in range(people)]
-        work = [person.take_part(think, float("inf")) for person in persons]
+        persons = [Person(number, link, report, seed, strict=False) for number in range(people)]
+        work = [person.take_part(think, lambda: not to_the_end and report.kills >= kills) for person in persons]
         everybody = asyncio.ensure_future(asyncio.gather(*work))
         await asyncio.gather(everybody, killer(everybody))
         return persons
@@ -189,25 +111,18 @@ def load(
 ) -> Report:
     """Lets people take part for a time, who come within `ramp` seconds; returns what was seen."""
     report = Report()
-    running = Server(path, _free_port())
+    running = Server(path, _free_port(), audit=True)
     link = running.start()
-
-    async def exporter(everybody: asyncio.Task) -> None:
-        while not everybody.done():
-            command = f"from igan.annotation import study; print(len(study.open({str(path)!r}).answers()))"
-            process = await asyncio.create_subprocess_exec(sys.executable, "-c", command, stdout=subprocess.DEVNULL)
-            await process.wait()
-            await asyncio.sleep(1)
 
     async def one(person: Person, number: int, until: float) -> None:
         await asyncio.sleep(ramp * number / people)
-        await person.take_part(think, until, arrivals)
+        await person.take_part(think, lambda: time.monotonic() >= until, arrivals)
 
     async def all_of_it() -> list[Person]:
         until = time.monotonic() + ramp + seconds
-        persons = [Person(number, link, report, seed) for number in range(people)]
+        persons = [Person(number, link, report, seed, strict=True) for number in range(people)]
         everybody = asyncio.ensure_future(asyncio.gather(*(one(each, n, until) for n, each in enumerate(persons))))
-        await asyncio.gather(everybody, *([exporter(everybody)] if export else []))
+        await asyncio.gather(everybody, *([_export(path, running.owner, report, everybody)] if export else []))
         return persons
 
     begun = time.monotonic()
@@ -217,6 +132,29 @@ def load(
         running.kill(signal.SIGTERM)
     report.seconds = time.monotonic() - begun
     return _compare(path, persons, report)
+
+
+async def _export(path: Path, owner: str, report: Report, everybody: asyncio.Task) -> None:
+    """Asks for all that an owner can ask for, again and again while people answer."""
+    base, _, token = owner.partition("/owner#token=")
+    with tempfile.TemporaryDirectory() as folder:
+        commands = (["results", f"--output={folder}/results"], ["export", f"--output={folder}/answers.csv"])
+        async with httpx2.AsyncClient(timeout=120, follow_redirects=True) as client:
+            login = await client.post(f"{base}/owner/login", data={"token": token})
+            report.errors += login.status_code != 200
+            while not everybody.done():
+                if not report.acknowledged:  # There are no results before the first answer.
+                    await asyncio.sleep(0.05)
+                    continue
+                for command, *rest in commands:
+                    words = [sys.executable, "-m", "igan.annotation", command, str(path), *rest]
+                    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+                    process = await asyncio.create_subprocess_exec(*words, **quiet)
+                    report.errors += await process.wait() != 0
+                for page in ("/owner", "/owner/results"):
+                    report.errors += (await client.get(f"{base}{page}")).status_code != 200
+                report.exports += 1
+                await asyncio.sleep(1)
 
 
 def _compare(path: Path, persons: Sequence[Person], report: Report) -> Report:
@@ -256,7 +194,7 @@ def _make(path: Path, questions: int) -> None:
 
 
 def _serve(path: Path, port: int) -> None:
-    """The command without its audit, which takes a second at each start."""
+    """The command without its audit, which takes seconds at each start."""
     from igan.annotation import __main__, audit
 
     audit.audit = lambda *_: ([], [])
@@ -280,14 +218,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study.db"
         if options.kills:
-            _make(path, 100)
-            report = kill(path, options.people, options.kills, (0.5, 2.0), options.think)
+            # More than anybody can answer before the last kill, on a slow machine too, where a start takes a while.
+            _make(path, min(2000, max(100, round(12 * options.kills / options.think))))
+            report = kill(path, options.people, options.kills, (0.5, 2.0), options.think, to_the_end=False)
         else:
             _make(path, round(options.seconds / options.think * 2))
             report = load(
                 path, options.people, options.think, options.seconds, options.ramp, options.open, options.export
             )
     print(report.line())
+    sys.exit(0 if report.is_good else 1)
 
 
 if __name__ == "__main__":

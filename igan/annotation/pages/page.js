@@ -23,13 +23,15 @@ const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
 const pictures = () => [...stage.querySelectorAll("img")];
 
 function fit() {
-  // Whole device pixels for each pixel, so that none is wider than its neighbour.
+  // Whole device pixels for each pixel, so that none is wider than its neighbour; an image with more of them than the
+  // screen has room for is made smaller.
   const ratio = window.devicePixelRatio || 1;
   const across = Math.min(document.documentElement.clientWidth - 40, 640) / (two ? 2 : 1) - (two ? 12 : 0);
   const down = Math.max(160, window.innerHeight - 330);
   const most = Math.min(across / width, down / height, 448 / Math.max(width, height));
-  const factor = Math.max(1, Math.floor(most * ratio)) / ratio;
+  const factor = most * ratio < 1 ? most : Math.floor(most * ratio) / ratio;
   for (const picture of pictures()) {
+    picture.classList.toggle("reduced", most * ratio < 1);
     picture.width = width * factor;
     picture.height = height * factor;
   }
@@ -37,6 +39,7 @@ function fit() {
 
 function listen(wanted) {
   open = wanted;
+  main.toggleAttribute("data-open", wanted); // For who answers by a program, as the tests do.
   for (const button of form.elements) button.disabled = button.tagName === "BUTTON" && !wanted;
   ready = performance.now();
 }
@@ -213,7 +216,9 @@ document.addEventListener("keydown", (event) => {
 });
 window.addEventListener("resize", fit);
 window.addEventListener("pageshow", (event) => {
-  if (event.persisted) location.reload(); // Back and forward: what is shown may be answered already.
+  if (!event.persisted) return;
+  listen(false);
+  location.reload(); // Back and forward: what is shown may be answered already.
 });
 fit();
 if (!main.dataset.answered) begin(true);
