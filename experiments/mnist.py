@@ -32,6 +32,7 @@ CONVOLUTIONS = {
 }
 BLOCKS = {"generator_widths": (8, 8, 8), "discriminator_widths": (8, 8, 8)}
 RESIDUAL = BLOCKS | {"latent_size": 64}
+R3GAN = {"latent_size": 64, "widths": (8, 8, 8), "group_size": 8}
 BIGGAN = BLOCKS | {"piece_size": 16, "embedding_size": 16}
 AUTOENCODER = {"latent_size": 32, "width": 8}
 # Kernels are drawn by the size of each layer in these; in the others with DCGAN's standard deviation, 0.02.
@@ -76,6 +77,7 @@ def recipe(name: str) -> Config:
     recipes.KNOWN[name](config)
     for player in (config.discriminator, config.generator):
         player.learning_rate *= RATE
+        player.final_learning_rate *= RATE
     if config.techniques.self_attention.enabled:
         config.techniques.self_attention.update(generator_resolution=14, discriminator_resolution=14)
     config.epochs = IMAGES // 60_000
@@ -97,6 +99,8 @@ def networks(name: str) -> tuple[str, dict[str, Any]]:
         return "resnet", RESIDUAL
     if name == "biggan":
         return "biggan", BIGGAN
+    if name == "r3gan":
+        return "r3gan", R3GAN
     if name == "began":
         return "autoencoder", AUTOENCODER
     norm = "none" if name in WITHOUT_NORM else "batch"

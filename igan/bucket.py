@@ -17,25 +17,17 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-import fsspec
-
 from igan.errors import RunError, UserError, exit_code, one_line
+from igan.store import Bucket
 
 SECONDS_BETWEEN = 20.0
 SECONDS_TO_ANSWER = 60.0  # Without credentials some libraries look for a cloud's machine, for minutes.
 TRIES = 3
-CONTENTS = "contents.json"  # As igan.run.checkpoint has it: the last file of a checkpoint.
-OWNER = "owner"  # An object that says which process copies to a folder.
-PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs"}
-_STEP = re.compile(r"[^/]+/\d+")
-# What a process that was killed may have left, and what is of this machine alone.
-_PASSING = re.compile(r"\.lock|.*\.(partial|deleting)|.*\.orbax-checkpoint-tmp.*|damaged_.*")
 _T = TypeVar("_T")
 _shown: dict[Path, str] = {}  # What people call the folders that are copies.
 
@@ -54,106 +46,6 @@ def refuse(path: Path) -> None:
     if is_url(path):
         url = re.sub(":/+", "://", os.fspath(path), count=1)
         raise UserError(f"{url} is in a bucket: copy it first, python -m igan.bucket {url} runs/{path.name}")
-
-
-class Bucket:
-    """A folder in a bucket. Raises UserError where it cannot be reached: package, credentials, name."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        scheme = url.partition("://")[0]
-        try:
-            # Others write there as well: what was listed once may have changed.
-            self._store, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
-        except ImportError as error:
-            raise UserError(f"--workdir={url} needs a package: pip install {PACKAGES.get(scheme, scheme)}") from error
-        except ValueError as error:
-            raise UserError(f"--workdir={url}: {one_line(error)}; expected a folder, gs://... or s3://...") from error
-        self._root = root.rstrip("/")
-        self._put: dict[str, tuple[int, int]] = {}  # By name: time and size of the file that was copied last.
-        self._there: set[str] = set()  # Checkpoints that are whole in the bucket.
-        self._mine = ""
-
-    def pull(self, folder: Path) -> None:
-        """Copies what is in the bucket to an empty folder, without what is left of checkpoints that are not whole."""
-        names = [name for name in self._names() if name != OWNER]
-        self._there = {name.removesuffix(f"/{CONTENTS}") for name in names if _is_contents(name)}
-        for name in names:
-            if _step(name) in (None, *self._there):
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                self._store.get_file(f"{self._root}/{name}", str(folder / name))
-                self._put[name] = _stamp(folder / name)
-
-    def take(self) -> None:
-        """Makes this process the one that copies to the bucket; whoever did so before finds out and stops."""
-        self._mine = uuid.uuid4().hex
-        self._store.pipe_file(f"{self._root}/{OWNER}", self._mine.encode())
-
-    def release(self) -> None:
-        """Undoes `take`."""
-        if self.is_mine():
-            self._store.rm_file(f"{self._root}/{OWNER}")
-
-    def is_mine(self) -> bool:
-        try:
-            return self._store.cat_file(f"{self._root}/{OWNER}").decode() == self._mine
-        except FileNotFoundError:
-            return False
-
-    def push(self, folder: Path) -> None:
-        """Copies what has changed in a folder, so that at any moment what is in the bucket can be gone on with.
-
-        Raises RunError if another process has taken over, and what the store raises if it cannot be reached.
-        """
-        if not self.is_mine():
-            raise RunError(f"another run has taken over {self.url}; the files of this one are in {folder}")
-        found = (path.relative_to(folder).as_posix() for path in folder.glob(f"*/*/{CONTENTS}"))
-        steps = {step for name in found if (step := _step(name))}
-        # Records first: all up to a checkpoint are on the disk before it is.
-        for path in sorted(folder.rglob("*")):
-            name = path.relative_to(folder).as_posix()
-            if path.is_file() and not _step(name) and not any(map(_PASSING.fullmatch, name.split("/"))):
-                self._put_file(path, name)
-        for step in sorted(steps - self._there, key=lambda step: int(step.rpartition("/")[2])):
-            with suppress(FileNotFoundError):  # It was retired meanwhile.
-                files = [path for path in sorted((folder / step).rglob("*")) if path.is_file()]
-                for path in sorted(files, key=lambda path: path.name == CONTENTS):
-                    self._put_file(path, path.relative_to(folder).as_posix())
-                self._there.add(step)
-        for step in self._there - steps:
-            self._store.rm_file(f"{self._root}/{step}/{CONTENTS}")
-            self._there.discard(step)
-        for name in self._names():  # Of checkpoints that do not count any more, or never did.
-            if _step(name) not in (None, *self._there):
-                self._store.rm_file(f"{self._root}/{name}")
-
-    def _put_file(self, path: Path, name: str) -> None:
-        stamp = _stamp(path)
-        if self._put.get(name) != stamp:
-            self._store.put_file(str(path), f"{self._root}/{name}")
-            self._put[name] = stamp
-
-    def _names(self) -> list[str]:
-        return [name[len(self._root) :].lstrip("/") for name in self._store.find(self._root)]
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size
-
-
-def _step(name: str) -> str | None:
-    """Returns the checkpoint that a file is of.
-
-    >>> _step("best/600/d/0"), _step("samples/step_00000600.png")
-    ('best/600', None)
-    """
-    found = _STEP.match(name)
-    return found[0] if found and name.startswith(f"{found[0]}/") else None
-
-
-def _is_contents(name: str) -> bool:
-    return _step(name) is not None and name == f"{_step(name)}/{CONTENTS}"
 
 
 def _answered(url: str, ask: Callable[[], _T]) -> _T:

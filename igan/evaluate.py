@@ -82,11 +82,12 @@ def run(options: argparse.Namespace) -> None:
     with hosts.together():
         config = settle(options, directory)
         built = experiment.reopen(config)
-        named = (*TRUNCATIONS, truncation.PSI_LAYERS, drawing.PASSES)
+        named = (*TRUNCATIONS, truncation.PSI_LAYERS, truncation.NOISE, drawing.PASSES)
         if is_trade_off := any(getattr(options, name) is not None for name in named):
             if not config.evaluation.scores:
                 raise UserError(
-                    "--truncation, --psi and --standing_passes are of scores: add --scores=inception_score,fid, say"
+                    "--truncation, --psi, --noise and --standing_passes are of scores: add"
+                    " --scores=inception_score,fid, say"
                 )
             asked = list(each_truncation(options))
         scorers = [scoring.make(config, built, sampling) for sampling in asked] if config.evaluation.scores else []
@@ -134,7 +135,7 @@ def each_truncation(options: argparse.Namespace) -> Iterator[dict[str, float]]:
 def sampling_options(options: argparse.Namespace) -> dict[str, float]:
     """Returns what the command line asks of the networks in sampling, out of the options that it has.
 
-    Raises UserError for a truncation that is no positive number, a psi that is no share, or passes that are none.
+    Raises UserError for a truncation that is no positive number, a psi that is no share, another noise, or no passes.
     """
     asked: dict[str, float] = {}
     for name, (is_fine, expected) in TRUNCATIONS.items():
@@ -149,6 +150,10 @@ def sampling_options(options: argparse.Namespace) -> dict[str, float]:
         if truncation.PSI not in asked or not 1 <= layers <= 100:
             raise UserError(f"--psi_layers={layers}: expected a number of layers from 1 to 100, beside --psi=0.7, say")
         asked[truncation.PSI_LAYERS] = layers
+    if (noise := getattr(options, truncation.NOISE, None)) is not None:
+        if noise not in (0, 1, 2):
+            raise UserError(f"--noise={noise}: expected 0 for none, 1 for each image's own, or 2 for one for all")
+        asked[truncation.NOISE] = noise
     if (passes := getattr(options, drawing.PASSES, None)) is not None:
         if not 1 <= passes <= 1_000_000:
             raise UserError(f"--standing_passes={passes}: expected a whole number from 1 to a million")
@@ -160,16 +165,19 @@ def add_sampling_options(parser: argparse.ArgumentParser, several: str = "") -> 
     """Adds to a command line what can be asked of networks in sampling."""
     help_text = f"draw each number of a latent again until it is at most this{several}, for networks of normal latents"
     parser.add_argument("--truncation", help=help_text)
-    add_psi_options(parser, several)
+    add_style_options(parser, several)
     parser.add_argument(
         "--standing_passes", type=int, help="batches over which batch statistics are averaged; default: 1"
     )
 
 
-def add_psi_options(parser: argparse.ArgumentParser, several: str = "") -> None:
+def add_style_options(parser: argparse.ArgumentParser, several: str = "") -> None:
     """Adds to a command line what can be asked of networks with styles."""
     parser.add_argument("--psi", help=f"draw styles to their mean, 0 to 1{several}, for networks that have styles")
     parser.add_argument("--psi_layers", type=int, help="in how many layers, of the first ones; default: in all")
+    parser.add_argument(
+        "--noise", type=int, help="in such networks: 0 none, 1 each image's own (default), 2 one for all"
+    )
 
 
 def settle(options: argparse.Namespace, directory: Path) -> Config:

@@ -54,6 +54,13 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{directory} is a run on {space.kind}, and level lines are drawn of points")
     if built.game.networks.classes:
         raise UserError(f"the discriminator of {directory} is told labels, and has level lines for each of them")
+    # What it says of a point would be of the whole grid, and distances of all pairs of a grid are tens of gigabytes.
+    for name, each in built.game.techniques.items():
+        if "discriminator_features" in each.layers or each.inputs_together > 1:
+            raise UserError(
+                f"the discriminator of {directory} compares the points of a batch ({name}), so that no point has a"
+                " level of its own: python -m igan.film shows the samples"
+            )
     step, state = restore(directory, built, options.best)
     figure = draw(built, state, step, config.variant or config.experiment)
     try:

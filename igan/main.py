@@ -137,8 +137,7 @@ def main(arguments: Sequence[str]) -> None:
     if CACHE.value:
         cache.keep_compiled_programs(os.path.expanduser(CACHE.value))  # noqa: PTH111
     config: Config = CONFIG.value
-    if config.deterministic:
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
+    set_compiler_flags(config)
     code = exit_code(lambda: run(config), "stopped before the first update; nothing was lost")
     if code and not HOSTS.value:
         # After a save that failed, threads of Orbax wait for ten minutes, and Python would wait for them.
@@ -146,6 +145,12 @@ def main(arguments: Sequence[str]) -> None:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def set_compiler_flags(config: Config) -> None:
+    """Tells the compiler what a config asks of it; before JAX looks at its devices."""
+    if config.deterministic:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
 
 
 def run(config: Config) -> None:

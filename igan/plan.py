@@ -53,6 +53,7 @@ def parse(arguments: Sequence[str]) -> list[str]:
 def main(arguments: Sequence[str]) -> None:
     """Runs the command that `parse` has understood."""
     logging.set_verbosity(logging.WARNING)
+    training.set_compiler_flags(training.CONFIG.value)
     jax.config.update("jax_platforms", "cpu")  # What is computed on the way is next to nothing.
     sys.exit(exit_code(lambda: run(training.CONFIG.value), "nothing was planned"))
 
@@ -132,7 +133,9 @@ def find(config: Config, target: targets.Target, field: str, data: str, note: Ca
         note(f"--config.{field}={number}")
         asked = ConfigDict(config.to_dict())
         asked[field] = number
-        return int(plan(asked, target, data, note=note)["bytes_per_device"])
+        found = plan(asked, target, data, note=note)
+        # The compiler of a TPU keeps some of the memory for itself: it refuses what is a little below the capacity.
+        return found["bytes_per_device"] if found["fits"] else max(found["bytes_per_device"], target.capacity + 1)
 
     return bounds.largest(needs, target.capacity, unit, most)
 

@@ -130,6 +130,7 @@ def r3gan(config: Config) -> None:
     for player in (config.discriminator, config.generator):
         player.update(final_learning_rate=5e-5, b2=0.9, final_b2=0.99)
     config.ramp_share = 1.0
+    config.labels_per_class = 0
 
 
 def sngan_projection(config: Config) -> None:
@@ -191,6 +192,7 @@ KNOWN: dict[str, Callable[[Config], None]] = {
     "unrolled": unrolled,
     "minibatch": minibatch,
     "r3": r3,
+    "r3gan": r3gan,
     "sngan_projection": sngan_projection,
     "sagan": sagan,
     "sagan_128": sagan_128,

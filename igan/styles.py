@@ -19,8 +19,9 @@ import numpy as np
 from igan import cache
 from igan.data.grids import encode_png, image_grid
 from igan.errors import RunError, UserError, exit_code
-from igan.evaluate import add_psi_options, restore, sampling_options
+from igan.evaluate import add_style_options, restore, sampling_options
 from igan.game import inference
+from igan.layers.truncation import PSI
 from igan.randomness import stream
 from igan.run import drawing, signals, workdir
 from igan.run.experiment import Experiment
@@ -49,9 +50,11 @@ def run(options: argparse.Namespace) -> None:
             raise UserError(f"--{name}={getattr(options, name)}: expected a number from 1 to {MOST}")
     asked = sampling_options(options)
     config = workdir.load(directory)
-    if config.networks.name != "style":
-        raise UserError(f"{directory} is a run of the networks '{config.networks.name}', which have no styles")
     built = drawing.reopen(config, options.data_dir)
+    if PSI not in built.game.networks.options:
+        without = " with styles_of_layers=False" if "styles_of_layers" in config.networks else ""
+        raise UserError(f"{directory} is a run of the networks '{config.networks.name}', which have no styles{without}")
+    drawing.checked(built, asked)
     step, state = restore(directory, built, best=False)
     picture = draw(built, state, options.rows, options.columns, options.crossover, asked)
     try:
@@ -71,7 +74,7 @@ def draw(
     Args:
       rows, columns: how many sources there are of each.
       crossover: the first layer of the fine styles.
-      options: what else the networks are asked for in sampling, psi.
+      options: what else the networks are asked for in sampling, psi and noise.
 
     Raises UserError for a crossover that is no layer.
     """
@@ -111,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=4, help="sources of coarse styles; default: 4")
     parser.add_argument("--columns", type=int, default=6, help="sources of fine styles; default: 6")
     parser.add_argument("--crossover", type=int, default=4, help="the first layer of the fine styles; default: 4")
-    add_psi_options(parser)
+    add_style_options(parser)
     parser.add_argument("--data_dir", help="where tensorflow-datasets keeps its data, if not where the run found them")
     return parser
 

@@ -62,6 +62,7 @@ class Turn(NamedTuple):
     step: Array  # int32 [], updates done.
     count: Array  # int32 [], steps that this player has done: what to count for "every k-th step".
     stage: Stage
+    steps: int = 1  # Of this player an update. Static.
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -38,7 +38,7 @@ def balance(game: Game, state: GameState, batches: Batches, stage: Stage) -> Met
         ("discriminator", discriminator_slope, batches.discriminator),
         ("generator", generator_slope, batches.generator),
     ):
-        turn = Turn(state.step, state.step * len(each_step), stage)
+        turn = Turn(state.step, state.step * len(each_step), stage, len(each_step))
         part = jax.tree.map(lambda leaf: leaf[:: game.accumulate], each_step[0])
         slopes[player] = slope(watched, seen, turn, key, part)
     found = slopes["discriminator"].metrics

@@ -93,23 +93,24 @@ def average_rate(
     They span at most `1 / rate` updates and at most a ninth of the stage so far, so that they are sensible early on;
     the released code starts them at zero and has the same averages in the long run. With a `start` they are the
     parameters themselves until that update, and move by `rate` from then on, as BigGAN's. With a `half_life`, in real
-    images, the rate is 1 - 0.5^(batch / half_life), as StyleGAN's, whatever the batch of a stage is. Where the schedule
-    has a ramp the half-life grows from nothing along it, as R3GAN's, and is no share of the stage.
+    images, the rate is 1 - 0.5^(images / half_life), as StyleGAN's, of those that the discriminator is shown from one
+    step of the player to the next, whatever the batch of a stage is. Where the schedule has a ramp the half-life grows
+    from nothing along it, as R3GAN's, and is no share of the stage.
 
     >>> at = average_rate(1e-4)
     >>> at(Turn(jnp.int32(890), jnp.int32(890), Stage()))
     Array(0.01, dtype=float32)
     """
+
+    def forgotten(turn: Turn, half_life: Array | float) -> Array:
+        images = turn.stage.batch_sizes[0] * schedule.discriminator_steps / turn.steps
+        # In float32 1 - 0.5^x has nothing left of a small x.
+        return -jnp.expm1(-jnp.log(2.0) * images / jnp.maximum(half_life, 1e-6))
+
     if half_life and schedule.ramp_images:
-        return lambda turn: _forgotten(turn, half_life * schedule.ramp(turn.step))
+        return lambda turn: forgotten(turn, half_life * schedule.ramp(turn.step))
     if half_life:
-        return lambda turn: jnp.maximum(_forgotten(turn, half_life), 9.0 / (10.0 + (turn.step - turn.stage.start)))
+        return lambda turn: jnp.maximum(forgotten(turn, half_life), 9.0 / (10.0 + (turn.step - turn.stage.start)))
     if start:
         return lambda turn: jnp.where(turn.step < start, 1.0, rate)
     return lambda turn: jnp.maximum(rate, 9.0 / (10.0 + (turn.step - turn.stage.start)))
-
-
-def _forgotten(turn: Turn, half_life: Array | float) -> Array:
-    """Returns how much of an average a step forgets that has this half-life, in real images."""
-    # In float32 1 - 0.5^x has nothing left of a small x.
-    return -jnp.expm1(-jnp.log(2.0) * turn.stage.batch_sizes[0] / jnp.maximum(half_life, 1e-6))

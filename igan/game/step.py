@@ -87,7 +87,7 @@ def update(game: Game, state: GameState, batches: Batches, stage: Stage = ONLY_S
         ("generator", update_generator, batches.generator),
     ):
         for index, batch in enumerate(each_step):
-            turn = Turn(state.step, state.step * len(each_step) + index, stage)
+            turn = Turn(state.step, state.step * len(each_step) + index, stage, len(each_step))
             state, found = play(game, state, turn, stream(state.key, f"{player}/{index}", state.step), batch)
             metrics |= found
     return state._replace(step=state.step + 1), metrics
@@ -235,10 +235,12 @@ def add_losses(player: str, losses: Mapping[str, Loss | None], state: GameState,
 
 def look_ahead(game: Game, state: GameState, turn: Turn, key: Key, batch: Batch, fake: Examples) -> Params:
     """Returns the discriminator's parameters that the generator plays against: unrolled, if a technique says so."""
+    # The discriminator's steps of this update are done: the steps ahead are the next ones, and count as those will.
+    done = (turn.step + 1) * game.schedule.discriminator_steps
 
     def objective(params: Params, index: Array | int) -> Array:
         playing, inner = _playing(state, discriminator=params), stream(key, "lookahead", index)
-        view, _ = look(game, playing, turn, inner, batch, fake, together=True)
+        view, _ = look(game, playing, turn._replace(count=done + index), inner, batch, fake, together=True)
         return add_losses("d", discriminator_losses(game), state, view)[0]
 
     player = state.discriminator

@@ -71,6 +71,8 @@ class Technique(NamedTuple):
     # (discriminator, objective, its optimiser) -> parameters that the generator plays against (unrolled GANs).
     # `objective(params, index)` is the discriminator's loss with the noise of that inner step.
     lookahead: Callable[[Player, Callable[..., Array], optax.GradientTransformation], Params] | None = None
+    # (the discriminator of all replicas, as shapes) -> what to say before a run, in a line.
+    notice: Callable[[Player], str] | None = None
     # Layers for the places that network families leave open (`igan.models`), by the name of the place.
     layers: Mapping[str, Callable[..., Any]] = {}
     targets: Targets | None = None  # What the objectives aim at instead of 1,

@@ -15,7 +15,8 @@ from igan.types import Array, Context
 # Of `Networks.options`:
 OPTION = "truncation"  # the largest number of a latent,
 PSI = "psi"  # how much of a style's distance to the mean is left,
-PSI_LAYERS = "psi_layers"  # and in how many layers, of the first ones; without, in all.
+PSI_LAYERS = "psi_layers"  # and in how many layers, of the first ones; without, in all;
+NOISE = "noise"  # beside styles, 0 for no noise, 1 for each image's own, as without the option, 2 for one for all.
 
 
 def truncated(latents: Array, context: Context) -> Array:

@@ -14,7 +14,8 @@
 - "discriminator_head": (what makes the discriminator's layers) -> what stands beside its last layer, called with
   (critique, features, context), and returns another critique.
 
-A place that nobody fills has a default of the family's. `TAKES` of a family names the kinds of data (`Space.kind`)
+A place that nobody fills has a default of the family's. `INSTEAD` of a family says what it has in some places that it
+does not leave open. `TAKES` of a family names the kinds of data (`Space.kind`)
 that it is for; without, it is for images.
 """
 
@@ -30,6 +31,8 @@ from igan.errors import UserError, did_you_mean
 from igan.types import Networks, Space
 
 HELPERS = ("functional", "growth")  # Files that are no family.
+# Experiments with networks for a kind of data.
+EXAMPLES = {"points": ", as --config=experiments/mixture.py:ring", "images": ", as --config=experiments/gans.py:dcgan"}
 # Python's float is float32 here, and float64 where JAX has been told to have it, as tests do.
 PRECISIONS = {"float32": float, "bfloat16": jnp.bfloat16}
 
@@ -76,15 +79,17 @@ def load(
             )
     for place in layers:
         if place not in module.PLACES:
+            why = getattr(module, "INSTEAD", {}).get(place)
             raise UserError(
                 f"the networks '{name}' have no place '{place}' for what a technique puts there: disable that"
-                f" technique, or choose other networks; '{name}' has {', '.join(module.PLACES) or 'none'}"
+                f" technique, or choose other networks; '{name}' has {why or ', '.join(module.PLACES) or 'none'}"
             )
     if space.kind not in (takes := getattr(module, "TAKES", ("images",))):
         fitting = [each for each in known() if space.kind in getattr(_module(each), "TAKES", ("images",))]
         raise UserError(
             f"the networks '{name}' are for {' and '.join(takes)}, and the data are {space.kind}: choose other data, or"
             f" an experiment with networks for {space.kind} ({', '.join(fitting) or 'there are none yet'})"
+            f"{EXAMPLES.get(space.kind, '')}"
         )
     return module.make(space.shape, classes, layers, **settings)
 

@@ -48,6 +48,10 @@ PLACES = (
     "discriminator_features",
     "discriminator_head",
 )
+INSTEAD = {
+    "generator_norm": "a conditional batch norm of its own, in which the class and the latent scale and shift the maps"
+    " of each block: leave conditional_batch_norm out, projection is what gives the networks labels"
+}
 INITIALIZERS: dict[str, Callable[..., Array]] = {
     "orthogonal": orthogonal_kernel,
     "normal": nn.initializers.normal(0.02),

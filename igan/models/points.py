@@ -8,6 +8,7 @@ The defaults are those of the ring of unrolled GANs (Metz et al. 2017, appendix 
 - WGAN-GP's toy (Gulrajani et al. 2017): latent_size=2, both (512, 512, 512), initialiser="he", gain=1, input_divisor=1.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -52,10 +53,19 @@ class Hidden(nn.Module):
             if self.norm is not None:
                 hidden = self.norm()(hidden, context)
             if self.activation == MAXOUT:
-                hidden = hidden.reshape(-1, width, pieces).max(axis=2)
+                hidden = functools.reduce(_larger, jnp.moveaxis(hidden.reshape(-1, width, pieces), 2, 0))
             else:
                 hidden = ACTIVATIONS[self.activation](hidden)
         return hidden
+
+
+def _larger(one: Array, other: Array) -> Array:
+    """Returns the larger of two numbers, whose gradient one of them always has.
+
+    That of a maximum over an axis asks which numbers are equal to it, and where the compiler computes them again, and
+    rounds otherwise, none may be: zero divided by zero.
+    """
+    return jnp.where(other > one, other, one)
 
 
 class Generator(nn.Module):

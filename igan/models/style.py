@@ -24,6 +24,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from igan.errors import UserError
 from igan.game.inference import AVERAGES
 from igan.layers.activation import leaky_relu
 from igan.layers.block_end import block_end
@@ -32,7 +33,7 @@ from igan.layers.norms import MakeNorm, no_norm
 from igan.layers.pixel_norm import pixel_norm
 from igan.layers.resampling import upsample
 from igan.layers.style import Epilogue, blur, keys_of
-from igan.layers.truncation import PSI, PSI_LAYERS, drawn_to_mean
+from igan.layers.truncation import NOISE, PSI, PSI_LAYERS, drawn_to_mean
 from igan.layers.weights import MakeLayer, WeightLayer
 from igan.models import precision_dtype, require, require_latent_size
 from igan.models.functional import filled, gives, network, normal_latents
@@ -48,7 +49,6 @@ PLACES = (
     "discriminator_layer",
     "discriminator_features",
 )
-OPTIONS = frozenset({PSI, PSI_LAYERS, "noise"})
 MakeStyles = Callable[[], Callable[..., Array]]
 
 
@@ -153,7 +153,7 @@ class Generator(nn.Module):
 
     def epilogues(self, latents: Array, w: Array, context: Context) -> Callable[[int, Array], Array]:
         """Returns what follows the convolution of each number."""
-        kind = context.options.get("noise", 1.0)
+        kind = context.options.get(NOISE, 1.0)
 
         def draw(number: int, shape: tuple[int, ...]) -> Array:
             if kind == 0:
@@ -235,7 +235,7 @@ def make(
       noise: whether there is noise in each layer.
       mean_decay: of the mean of w, in each step of the generator.
 
-    Raises UserError naming the hyper-parameter that is off, or where the images do not fit.
+    Raises UserError naming the hyper-parameter that is off, where the images do not fit, or for a norm beside styles.
     """
     require_latent_size(latent_size)
     last = require_growth(image_shape, "style", locals())
@@ -247,6 +247,12 @@ def make(
     require(
         "styles_of_layers", styles_of_layers, "True where the input is constant", lambda has: has or not constant_input
     )
+    if styles_of_layers and "generator_norm" in layers:
+        raise UserError(
+            "the networks 'style' normalise each map before its style, and have no other norm of the generator: leave"
+            " out the technique that brings one (pixel_norm, say), or the styles"
+            " (--config.networks.styles_of_layers=False --config.networks.constant_input=False)"
+        )
     dtype, widths = precision_dtype(precision), widths_to(last, base, most)
 
     mapping = {"layers": mapping_layers, "width": mapping_width, "rate": mapping_rate, "normalizes": normalize_latents}
@@ -287,5 +293,5 @@ def make(
         ),
         stages=stages(first_resolution, last, train_images, fade_images, batch_sizes, rate_factors),
         at_stage=lambda images, turn: real_images(images, turn, first_resolution),
-        options=OPTIONS if styles_of_layers else OPTIONS - {PSI, PSI_LAYERS},
+        options=frozenset((PSI, PSI_LAYERS) * styles_of_layers + (NOISE,) * noise),
     )

@@ -218,7 +218,8 @@ def _needed(message: str) -> int:
 def _place(text: str, target: Target) -> Path:
     """Returns where the result of a program is kept: beside the compiled programs of this machine."""
     versions = [jax.__version__, _version("jaxlib"), _version("libtpu"), _version("jax-cuda12-plugin")]
-    digest = hashlib.sha256("\n".join([LAYOUT, *versions, repr(target), text]).encode()).hexdigest()[:24]
+    asked = os.environ.get("XLA_FLAGS", "")  # Not in the text, and the compiler does other things for them.
+    digest = hashlib.sha256("\n".join([LAYOUT, *versions, repr(target), asked, text]).encode()).hexdigest()[:24]
     return Path(os.path.expanduser(cache.compiled_programs())).parent / "plans" / f"{digest}.json"  # noqa: PTH111
 
 

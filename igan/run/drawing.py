@@ -22,7 +22,7 @@ from igan.metrics.path_length import EPSILON
 from igan.randomness import stream
 from igan.run import experiment
 from igan.run.experiment import Experiment
-from igan.types import Array, GameState, Key, Networks, Params, Stage, Turn, Variables
+from igan.types import Array, GameState, Key, Networks, Params, Space, Stage, Turn, Variables
 
 POINTS_AT_ONCE = 2500
 
@@ -58,6 +58,7 @@ def make_draw(
     """Returns a function (state, replica, count) -> images of the replica's averaged generator, as they are stored.
 
     They are drawn as they are read, on the devices of this host: whoever reads some of several hosts' waits for none.
+    Those that are smaller than the data's, of networks that are growing, are made as large: see `as_large`.
 
     Args:
       options: what the networks are asked for in sampling: a truncation, say. No setting of the run, and not in its
@@ -72,7 +73,7 @@ def make_draw(
     Raises UserError for an option or a class that the networks do not have, and for classes of networks without labels.
     """
     game, space, networks = built.game, built.dataset.space, built.game.networks
-    options, passes = _checked(built, options)
+    options, passes = checked(built, options)
     if classes and not networks.classes:
         raise UserError("the networks of this run are given no labels: leave --class out")
     for label in classes:
@@ -99,7 +100,7 @@ def make_draw(
         return inference.sample(networks, params, variables, turn, key, latents, labels, options)
 
     def store(generated: Array) -> Array:
-        return space.decode(generated, networks.image_range)
+        return space.decode(as_large(generated, space), networks.image_range)
 
     draw = _reader(built, options, passes, imagine, store)
 
@@ -124,7 +125,7 @@ def make_paths(built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> 
     Raises UserError for an option that the networks do not have.
     """
     game, networks = built.game, built.game.networks
-    options, passes = _checked(built, options)
+    options, passes = checked(built, options)
     has_styles, pool = PSI in networks.options, jnp.asarray(built.labels)
 
     def imagine(params: Params, variables: Variables, key: Key, turn: Turn, numbers: Array) -> Array:
@@ -142,6 +143,7 @@ def make_paths(built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> 
 
     def store(generated: Array) -> Array:
         low, high = networks.image_range
+        generated = as_large(generated, built.dataset.space)
         return jnp.repeat((generated - low) * (255 / (high - low)), 3 // generated.shape[-1], axis=-1)
 
     draw = _reader(built, options, passes, imagine, store)
@@ -152,8 +154,11 @@ def make_paths(built: Experiment, options: Mapping[str, float] = NO_OPTIONS) -> 
     return "lerp in w" if has_styles else "slerp in z", generated
 
 
-def _checked(built: Experiment, options: Mapping[str, float]) -> tuple[dict[str, float], int]:
-    """Returns what of the options is the networks' own, and the passes over which statistics are averaged."""
+def checked(built: Experiment, options: Mapping[str, float]) -> tuple[dict[str, float], int]:
+    """Returns what of the options is the networks' own, and the passes over which statistics are averaged.
+
+    Raises UserError for an option that the networks do not have.
+    """
     for name in options.keys() - {PASSES}:
         if name not in (known := built.game.networks.options):
             raise UserError(why_not(name, known))
@@ -210,6 +215,32 @@ def _reader(
         return read
 
     return start
+
+
+def as_large(generated: Array, space: Space) -> Array:
+    """Returns images as large as the data, each pixel a square: as a resolution that fades in sees those before it.
+
+    Args:
+      generated: float [n, side, side, channels], of the data's side divided by a whole number; or what is no images.
+    """
+    if space.kind != "images" or (factor := space.shape[0] // generated.shape[1]) == 1:
+        return generated
+    return jnp.repeat(jnp.repeat(generated, factor, axis=1), factor, axis=2)
+
+
+def enlarged(built: Experiment, step: int) -> str:
+    """Returns how images are made as large as the data after so many updates, in words; "" where they are so already.
+
+    >>> enlarged(built, step=100)  # doctest: +SKIP
+    'images of 8 x 8 pixels made 32 x 32'
+    """
+    space, turn = built.dataset.space, Turn(jnp.int32(step), jnp.int32(step), built.plan.reached(step))
+    if space.kind != "images":
+        return ""
+    whole = jax.ShapeDtypeStruct((1, *space.shape), jnp.float32)
+    side = jax.eval_shape(lambda images: built.game.networks.at_stage(images, turn), whole).shape[1]
+    full = space.shape[0]
+    return "" if side == full else f"images of {side} x {side} pixels made {full} x {full}"
 
 
 def is_unbounded(networks: Networks) -> bool:

@@ -102,9 +102,7 @@ def build(
 def compose(
     config: Config, dataset: data.Dataset | data.Stream
 ) -> tuple[dict[str, Technique], Networks, Literal["all", "some", "none"]]:
-    """Returns the techniques and the networks of a valid config, which fit each other and the data.
-
-    And how many of the training images come with their labels.
+    """Returns techniques and networks that fit each other and the data, and which training images come with labels.
 
     Raises UserError, naming what does not go together.
     """
@@ -188,9 +186,11 @@ def _networks(
     given = networks.gives.union({"images", "labels", "labeled"}, *(each.gives for each in techniques.values()))
     for need, name in needs.items():
         if need not in given:
+            is_setting = need == "independent_examples" and "discriminator_norm" in config.networks
             raise UserError(
-                f"{name} needs {technique.NEEDS[need]}, and the networks '{config.networks.name}' are none: choose"
-                f" others, or set --config.techniques.{name}.enabled=False"
+                f"{name} needs {technique.NEEDS[need]}, and the networks '{config.networks.name}' are none:"
+                f"{' set --config.networks.discriminator_norm=none,' * is_setting} choose others, or set"
+                f" --config.techniques.{name}.enabled=False"
             )
     if config.remat:
         if not networks.blocks:

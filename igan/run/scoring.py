@@ -3,23 +3,22 @@
 import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from igan import data, hosts
 from igan.config import Config
 from igan.errors import RunError, UserError, did_you_mean
-from igan.game import inference
 from igan.game.inference import NO_OPTIONS
-from igan.layers.truncation import PSI
+from igan.layers.truncation import NOISE, PSI
 from igan.metrics import compute, image_classifier, images, inception, mixture, path_length, stacked_digits, weights
 from igan.metrics.classifier_score import classifier_score
 from igan.metrics.extract import FeatureNetwork
 from igan.metrics.images import Images
 from igan.metrics.score import Score
 from igan.run import judges
-from igan.run.drawing import make_draw, make_paths
+from igan.run.drawing import enlarged, make_draw, make_paths
 from igan.run.experiment import Experiment
 from igan.run.reference import reference_count, reference_images, reference_labels
 from igan.types import GameState
@@ -40,8 +39,15 @@ class StoppedError(RunError):
     """Raised where scores were not finished because the run is to stop."""
 
 
-# (state, whether to stop) -> the scores of all replicas. It is asked before every batch whether to stop.
-Scorer = Callable[[GameState, Callable[[], bool]], Scores]
+class Scorer(Protocol):
+    """Returns the scores of all replicas. It asks before every batch whether to stop, and raises StoppedError then.
+
+    Between replicas it calls `agree`, on several hosts at the same replica on each.
+    """
+
+    def __call__(
+        self, state: GameState, is_stopping: Callable[[], bool], agree: Callable[[], object] = lambda: None, /
+    ) -> Scores: ...
 
 
 class Asked(NamedTuple):
@@ -120,6 +126,7 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
     same_judge = functools.cache(lambda: judges.same(judge) if judge else None)  # When all hosts have come so far.
     draw, count = make_draw(built, options), config.evaluation.images
     named = ({PSI: 1.0} if PSI in built.game.networks.options else {}) | dict(options)  # 1 is no truncation.
+    named = {name: value for name, value in named.items() if (name, value) != (NOISE, 1)}  # 1 is as without.
     looks = sum(map(bool, (by_features, CLASSIFIER_SCORE in by_judge, _bare(by_judge), by_modes)))
     stopping: Callable[[], bool] = lambda: False  # noqa: E731 (each scoring has its own)
 
@@ -127,9 +134,8 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
         if stopping():
             raise StoppedError
 
-    reference = None
-    if by_features or by_judge or by_class:
-        reference = _stoppable(reference_images(config, built, check_stop), check_stop)
+    compares = by_features or by_judge or by_class
+    reference = _stoppable(reference_images(config, built, check_stop), check_stop) if compares else None
     within = _within_classes(config, built, options, check_stop)
 
     way, draw_paths = make_paths(built, options)
@@ -138,12 +144,14 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
         pairs = _stoppable(draw_paths(state, replica, count), check_stop)
         return path_length.path_length(pairs, network, level, way)
 
-    def score(state: GameState, is_stopping: Callable[[], bool]) -> Scores:
+    def score(state: GameState, is_stopping: Callable[[], bool], agree: Callable[[], object] = lambda: None) -> Scores:
         nonlocal stopping
         stopping = is_stopping
         judge = same_judge()
         results: list[Mapping[str, Score]] = []
         for replica in range(built.plan.replicas):
+            agree()
+            check_stop()
             generated = images.read_once(draw(state, replica, count)) if looks > 1 else draw(state, replica, count)
             generated = _stoppable(generated, check_stop)
             found: dict[str, Score] = {}
@@ -164,8 +172,8 @@ def make(config: Config, built: Experiment, options: Mapping[str, float] = NO_OP
             if judge and PATHS_BY_JUDGE in by_judge:
                 found[PATHS_BY_JUDGE] = length(state, replica, judge, image_classifier.LEVEL)
             results.append(hosts.share(lambda found=found: found)[0])
-        statistics = built.plan.initial_images if inference.STATISTICS in state.generator.variables else 0
-        return {name: _together([found[name] for found in results], named, statistics) for name in results[0]}
+        statistics, size = built.plan.initial_images, enlarged(built, int(state.step))
+        return {name: _together([found[name] for found in results], named, statistics, size) for name in results[0]}
 
     return score
 
@@ -271,10 +279,17 @@ def _stoppable(source: Images, check_stop: Callable[[], object]) -> Images:
     return source._replace(read=read)
 
 
-def _together(scores: list[Score], options: Mapping[str, float], statistics: int) -> dict[str, Any]:
-    """Returns one score of all replicas. Its protocol ends with how images were made: `statistics` are of so many."""
+def _together(scores: list[Score], options: Mapping[str, float], statistics: int, size: str = "") -> dict[str, Any]:
+    """Returns one score of all replicas. Its protocol ends with how images were made.
+
+    Args:
+      options: what networks were asked for in sampling.
+      statistics: latents that batch statistics are of. A generator without any says it too: one with batch norm and
+        one without are compared, which is what a protocol is for.
+      size: how images were made as large as the data; "" where they were.
+    """
     stds = [score.std for score in scores]
-    made = [f"batch statistics of {statistics:,} latents"] * (statistics > 0)
+    made = [f"batch statistics, if any, of {statistics:,} latents", *[size] * bool(size)]
     made += [f"{name}={value:g}" for name, value in sorted(options.items())]
     return {
         "value": [score.value for score in scores],

@@ -4,6 +4,7 @@ import contextlib
 import math
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,17 +127,22 @@ def scores_are_due(session: Session, step: int, scored: int) -> bool:
     return session.scorer is not None and passed and step > scored
 
 
-def score(session: Session, step: int, state: GameState, stop: list[str]) -> None:
+def score(
+    session: Session, step: int, state: GameState, stop: list[str], agree: Callable[[], object] = lambda: None
+) -> None:
     """Scores the averaged generators, writes that down, and keeps the state if it is the best so far.
 
     What cannot be scored is told and costs nothing else. A signal ends the scoring; it is done when the run goes on.
+
+    Args:
+      agree: fills `stop` where a signal came to another host; called between replicas, on all hosts together.
     """
     if session.scorer is None or session.best is None:
         return
     with session.progress.paused():
         try:
             with notes(session.progress.note):
-                found = session.scorer(state, lambda: bool(stop))
+                found = session.scorer(state, lambda: bool(stop), agree)
         except scoring.StoppedError:
             return
         except UserError as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 from igan import bucket
 from igan.config import Config
+from igan.game.inference import STATISTICS
 from igan.run import workdir
 from igan.run.experiment import Experiment
 
@@ -23,6 +24,14 @@ def announce(built: Experiment, config: Config) -> None:
         f"plan: {config.epochs:,} epochs of {built.updates_per_epoch:,} updates, {config.replicas} replica(s), on"
         f" {len(built.devices)} x {built.devices[0].device_kind}"
     )
+    for name, each in built.game.techniques.items():
+        if each.notice is not None:
+            print(f"{name}: {each.notice(built.engine.state_shape.discriminator)}")
+    if config.accumulate > 1 and (compared := what_compares(built)):
+        print(
+            f"NOTE: accumulate={config.accumulate}: {' and '.join(compared)} look at a part of the batch each, and not"
+            " at all of it"
+        )
     for stage in built.plan.stages if len(built.plan.stages) > 1 else ():
         of_discriminator, of_generator = stage.batch_sizes
         batches = (
@@ -30,6 +39,13 @@ def announce(built: Experiment, config: Config) -> None:
         )
         end = built.plan.end(stage, built.total_updates)
         print(f"stage {stage.index + 1}: {stage.name}, updates {stage.start + 1:,} to {end:,} in batches of {batches}")
+
+
+def what_compares(built: Experiment) -> list[str]:
+    """Returns what in the networks depends on the other images of a batch, so that one in parts is another batch."""
+    players = built.engine.state_shape.generator, built.engine.state_shape.discriminator
+    found = ["batch statistics"] * any(STATISTICS in player.variables for player in players)
+    return found + [name for name, each in built.game.techniques.items() if "discriminator_features" in each.layers]
 
 
 def finish(

@@ -30,7 +30,6 @@ from igan.types import GameState
 
 LONG_RUN_SECONDS = 15 * 60  # A run that takes longer than this says how to shorten it.
 ADVICE_AFTER_CHUNKS = 10  # Then its speed is known.
-CHUNKS_AHEAD = 50  # Of a stage, in which the next one's program is compiled: a minute or two.
 
 
 def run(config: Config, directory: Path, from_best: bool = False) -> dict[str, Any]:
@@ -135,9 +134,13 @@ def play(session: Session, step: int, state: GameState, stop: list[str]) -> tupl
     start, scored = step, last_scored(session)
     if start >= built.total_updates and not is_evaluated(session, step):  # Fewer epochs were asked for than are done.
         report(session, ask(session, step, None, state, evaluate=True, sample=False))
-    feeds = feed_chunks(session, step)
+    feeds, agreed = feed_chunks(session, step), itertools.count()
+
+    def agree() -> None:
+        signals.agree(stop, next(agreed))
+
     for turn in itertools.count():
-        signals.agree(stop, turn)
+        agree()
         if not stop and scores_are_due(session, step, scored):
             scored = step
             if waiting:
@@ -145,7 +148,7 @@ def play(session: Session, step: int, state: GameState, stop: list[str]) -> tupl
                 waiting = None
             # Whoever is killed while looking at thousands of images goes on here, and looks at them again.
             save(session, step, state)
-            score(session, step, state, stop)
+            score(session, step, state, stop, agree)
         if step >= built.total_updates or stop:
             break
         before, step = step, following(built, step)
@@ -186,10 +189,13 @@ def following(built: Experiment, step: int) -> int:
 
 
 def prepare_next(session: Session, step: int) -> None:
-    """Begins to compile what the next stage runs, if it is near: while the devices are at this one's last chunks."""
+    """Begins to compile what the next stage runs, once, in the first chunk of this one.
+
+    However long that takes and however short chunks are, there is all of this stage for it.
+    """
     built = session.experiment
     end = built.plan.end(built.plan.stage(step), built.total_updates)
-    if end < built.total_updates and end - step <= CHUNKS_AHEAD * built.updates_per_chunk:
+    if end < built.total_updates:
         updates = following(built, end) - end
         built.engine.prepare(built.plan.stage(end), updates, session.config.reporting.samples)
         prepare_balance(session, end)

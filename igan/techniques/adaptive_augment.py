@@ -31,10 +31,6 @@ from igan.randomness import stream
 from igan.techniques.diff_augment import IMAGE_RANGE, check_policy, cut_out, draw_centres
 from igan.types import Array, Examples, Key, Metrics, View
 
-# Objectives whose discriminator is not undecided at zero: anything may be added to the logits of those that compare
-# them, those of least squares are labels from 0 to 1, and a reconstruction's error has one sign only.
-SIGNLESS = ("boundary_equilibrium", "least_squares", "relativistic", "wasserstein")
-
 
 class Memory(NamedTuple):
     """What is remembered from one step of the discriminator to the next."""
@@ -116,7 +112,9 @@ def make(
 
     def conflict(techniques: Mapping[str, Technique]) -> str | None:
         for name, each in techniques.items():
-            if name in SIGNLESS and each.discriminator_loss is not None and not final_probability:
+            # Least squares has its zero there with labels on both sides of it, and a critic nowhere.
+            plays = each.objective and each.discriminator_loss is not None
+            if plays and each.boundary != 0 and not final_probability:
                 return (
                     f"the sign of a logit says nothing with {name}, whose zero is not where the discriminator is"
                     " undecided: use another objective, say non_saturating, or diff_augment"

@@ -63,6 +63,15 @@ def cross_entropy(class_logits: Array, labels: Array) -> Array:
     >>> from igan.techniques.auxiliary_classifier import cross_entropy
     >>> jnp.exp(-cross_entropy(jnp.log(jnp.array([[3.0, 1.0]])), jnp.array([1])))
     Array(0.25, dtype=float32)
+
+    A step of a classifier whose logits are its parameters, by any optax optimiser:
+
+    >>> import jax, optax
+    >>> optimizer, logits = optax.sgd(1.0), jnp.zeros((1, 2))
+    >>> slope = jax.grad(cross_entropy)(logits, jnp.array([1]))
+    >>> updates, _ = optimizer.update(slope, optimizer.init(logits))
+    >>> optax.apply_updates(logits, updates)
+    Array([[-0.5,  0.5]], dtype=float32)
     """
     chosen = jnp.take_along_axis(class_logits, labels[:, None], axis=1)[:, 0]
     return jnp.mean(jax.nn.logsumexp(class_logits, axis=1) - chosen)

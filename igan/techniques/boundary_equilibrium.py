@@ -64,8 +64,8 @@ def errors(images: Array, reconstructions: Array) -> Array:
       images: float [n, ...].
       reconstructions: of the same shape.
 
-    >>> errors(jnp.zeros((1, 4, 4, 3)), jnp.full((1, 4, 4, 3), -0.1))
-    Array([0.1], dtype=float32)
+    >>> errors(jnp.zeros((1, 4, 4, 3)), jnp.full((1, 4, 4, 3), -0.25))
+    Array([0.25], dtype=float32)
     """
     return jnp.mean(jnp.abs(images - reconstructions), axis=tuple(range(1, images.ndim)))
 

@@ -47,13 +47,21 @@ def augment(key: Key, images: Array, policy: Sequence[str] = ("color", "translat
       images: float [n, height, width, channels] in [-1, 1]; nothing is clipped.
       policy: names of `OPERATIONS`, in their order.
 
-    Example: the loss of any discriminator, an optax optimiser or any other beside it.
+    Example: the loss of any discriminator, whose logit is the mean pixel here, with any optax optimiser.
 
-    >>> def loss(params, key, real, fake):
+    >>> import jax, optax
+    >>> from igan.techniques.diff_augment import augment
+    >>> def loss(weight, key, real, fake):
     ...     of_real, of_fake = jax.random.split(key)
-    ...     real_logits = discriminate(params, augment(of_real, real))
-    ...     fake_logits = discriminate(params, augment(of_fake, fake))
-    ...     return jnp.mean(jax.nn.softplus(-real_logits)) + jnp.mean(jax.nn.softplus(fake_logits))
+    ...     real_logits = weight * augment(of_real, real, ["cutout"]).mean(axis=(1, 2, 3))
+    ...     fake_logits = weight * augment(of_fake, fake, ["cutout"]).mean(axis=(1, 2, 3))
+    ...     return jax.nn.softplus(-real_logits).mean() + jax.nn.softplus(fake_logits).mean()
+    >>> real, fake = jax.numpy.ones((4, 8, 8, 3)), -jax.numpy.ones((4, 8, 8, 3))
+    >>> optimizer, weight = optax.sgd(0.1), jax.numpy.array(0.0)
+    >>> slope = jax.grad(loss)(weight, jax.random.key(0), real, fake)
+    >>> updates, _ = optimizer.update(slope, optimizer.init(weight))
+    >>> bool(optax.apply_updates(weight, updates) > 0)  # Bright images are real.
+    True
     """
     for name in policy:
         images = OPERATIONS[name](stream(key, name), images)

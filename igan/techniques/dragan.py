@@ -50,17 +50,19 @@ def around(key: Key, real: Array, radius: float = 0.5) -> Array:
     Each is real + share * radius * std * noise, with a share of U[0, 1] for each example, noise of U[0, 1) for each
     feature, and the standard deviation of all of the batch.
 
-    Example: the penalty without the rest of igan, for any optimiser of the critic's parameters.
+    Example: the penalty without the rest of igan, for any optax optimiser of the critic's parameters.
 
-    >>> import jax
+    >>> import jax, optax
     >>> from igan.techniques.dragan import around
     >>> from igan.techniques.gradient_penalty import gradient_penalty
     >>> real = jax.random.normal(jax.random.key(0), (4, 2))
     >>> def loss(weights):
     ...     points = around(jax.random.key(1), real)
     ...     return 10 * gradient_penalty(lambda points: points @ weights, points)
-    >>> jax.grad(loss)(jax.numpy.array([3.0, 4.0]))
-    Array([48., 64.], dtype=float32)
+    >>> optimizer, weights = optax.sgd(0.01), jax.numpy.array([3.0, 4.0])
+    >>> updates, _ = optimizer.update(jax.grad(loss)(weights), optimizer.init(weights))
+    >>> print(*(f"{weight:.2f}" for weight in optax.apply_updates(weights, updates)))
+    2.52 3.36
     """
     noise, share = jax.random.split(key)
     perturbed = real + radius * jnp.std(real) * jax.random.uniform(noise, real.shape, real.dtype)

@@ -2,6 +2,8 @@
 
 strength * E D(x)^2 over real images, beside `wasserstein`, whose losses do not change if a constant is added to all
 logits. Without it they wander off, and lose precision.
+
+`penalty` is a function of arrays and works without the rest of igan.
 """
 
 import jax.numpy as jnp
@@ -22,6 +24,25 @@ def make(strength: float = 1e-3) -> Technique:
     require_amount("drift", "strength", strength, "0.001 is the paper's")
 
     def discriminator_loss(state: State, view: View) -> tuple[Array, Metrics]:
-        return strength * jnp.mean(jnp.square(view.real.logits)), {}
+        return strength * penalty(view.real.logits), {}
 
     return Technique(discriminator_loss=discriminator_loss)
+
+
+def penalty(real: Array) -> Array:
+    """Returns E D(x)^2 over real images, without its strength.
+
+    Args:
+      real: D(x), float [n].
+
+    Example: a critic D(x) = weight is drawn to zero, with any optax optimiser.
+
+    >>> import jax, optax
+    >>> from igan.techniques.drift import penalty
+    >>> optimizer, weight = optax.sgd(0.25), jax.numpy.array(2.0)
+    >>> slope = jax.grad(lambda weight: penalty(weight * jax.numpy.ones(3)))(weight)
+    >>> updates, _ = optimizer.update(slope, optimizer.init(weight))
+    >>> optax.apply_updates(weight, updates)
+    Array(1., dtype=float32)
+    """
+    return jnp.mean(jnp.square(real))

@@ -40,8 +40,24 @@ def generator_loss(state: State, view: View) -> tuple[Array, Metrics]:
 def divergence(logits: Array, target: float) -> Array:
     """Returns E KL(target || sigmoid(logits)): the cross-entropy without the entropy of the target itself.
 
+    Args:
+      logits: D(x) before its sigmoid, float [n].
+      target: a probability; 1 for real images and 0 for generated ones.
+
     >>> divergence(jnp.array([0.0]), 0.5)
     Array(0., dtype=float32)
+
+    Example: the discriminator's step with logits weight * x, a real image at 3 and a generated one at 1, by any optax
+    optimiser.
+
+    >>> import jax, optax
+    >>> from igan.techniques.minimax import divergence
+    >>> def loss(weight):
+    ...     return divergence(weight * jax.numpy.array([3.0]), 1.0) + divergence(weight * jax.numpy.array([1.0]), 0.0)
+    >>> optimizer, weight = optax.sgd(0.5), jax.numpy.array(0.0)
+    >>> updates, _ = optimizer.update(jax.grad(loss)(weight), optimizer.init(weight))
+    >>> optax.apply_updates(weight, updates)
+    Array(0.5, dtype=float32)
     """
     entropy = entr(target) + entr(1 - target)
     # Two softplus, because `softplus(logits) - target * logits` cancels where the logits are large.

@@ -4,7 +4,8 @@ The discriminator's parameters theta_D take K steps ahead, by its own optimiser,
 included, on the generator's batch. The generator minimises its loss at theta_D^K, and its gradient goes through those
 steps (equations 6 to 11). Then they are forgotten: the discriminator's own step starts from theta_D, and neither its
 optimiser nor what its layers remember has moved. The K steps see the same images, as in section 3, with noise of their
-own in each. Their cost is linear in K.
+own in each, and count as the discriminator's next steps: a penalty of every k-th step (`r1`) is due where it will be.
+Their cost is linear in K.
 
 The paper's game is `minimax`: the generator minimises f(theta_G, theta_D^K) = E log D(x) + E log(1 - D(G(z))). Its
 first part depends on the generator too, through the K steps, which an objective without them need not know: this
@@ -53,7 +54,18 @@ def make(steps: int = 5, recompute: bool = False) -> Technique:
     def lookahead(player: Player, objective: Callable[..., Array], optimizer: optax.GradientTransformation) -> Params:
         return unroll(objective, player.params, player.opt_state, optimizer, steps, recompute)
 
-    return Technique(generator_loss=generator_loss, lookahead=lookahead, conflict=_no_part_of_it)
+    def notice(player: Player) -> str:
+        kept = jax.tree.leaves((player.params, player.opt_state))
+        megabytes = steps * sum(leaf.size * leaf.dtype.itemsize for leaf in kept) / 1e6
+        times, hint = steps, "; --config.techniques.unrolled.recompute=True keeps the latter once"
+        if recompute or steps == 1:
+            times, hint = 1, ""
+        return (
+            f"the steps ahead keep {steps} times the discriminator's parameters and moments, {megabytes:,.3g} MB, and"
+            f" {times} times what one of its steps computes{hint}"
+        )
+
+    return Technique(generator_loss=generator_loss, lookahead=lookahead, notice=notice, conflict=_no_part_of_it)
 
 
 def generator_loss(state: State, view: View) -> tuple[Array, Metrics]:
