@@ -9,6 +9,7 @@ import pytest
 
 from igan.run import experiment, workdir
 from igan.run.checkpoint import Checkpoints
+from igan.types import GameState
 
 
 def lines_without_seconds(folder: Path) -> list[dict]:
@@ -31,6 +32,12 @@ def newest(folder: Path, checkpoints: str = "checkpoints") -> tuple[int, list[np
         np.asarray(jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
         for leaf in jax.tree.leaves(state)
     ]
+
+
+def state_at(built: experiment.Experiment, step: int, seed: int = 1) -> GameState:
+    """The state of the beginning as if it were that of a later update, laid out as the engine wants it."""
+    state = built.engine.initialize(seed)._replace(step=np.int32(step))
+    return jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), state, built.engine.state_shape)
 
 
 def assert_same_arrays(ones: list[np.ndarray], others: list[np.ndarray]) -> None:

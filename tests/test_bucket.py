@@ -4,6 +4,7 @@ import hashlib
 import json
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import fsspec
@@ -11,10 +12,12 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from igan import bucket, sample
-from igan.bucket import Bucket, mirrored
+from igan import store as storing
+from igan.bucket import mirrored
 from igan.errors import RunError, UserError
 from igan.run import train
-from tests.command import EXPERIMENT, refused
+from igan.store import Bucket
+from tests.command import EXPERIMENT, PATIENCE, refused
 from tests.outcome import assert_same_run
 from tests.run.test_mixture import tiny
 
@@ -123,10 +126,46 @@ def test_a_machine_may_be_lost_at_any_moment(store, tmp_path):
         assert found >= confirmed
         second.push(copied)  # And what the first one left half done is swept away.
         names = second._names()
-        assert all(bucket._step(name) is None or f"{bucket._step(name)}/contents.json" in names for name in names)
+        assert all(storing._step(name) is None or f"{storing._step(name)}/contents.json" in names for name in names)
         if confirmed == 4:
             break
     assert confirmed == 4 and changes > 30
+
+
+def test_a_checkpoint_that_was_played_anew_is_copied_anew(store, tmp_path):
+    """Whatever change is the last one: never a checkpoint of before under the records of what was played anew."""
+    for changes in range(200):
+        MemoryFileSystem.store.clear()
+        store.left, place, copied = 10**9, tmp_path / str(changes), tmp_path / f"{changes}-copied"
+        first = Bucket("bucket://runs/a")
+        first.take()
+        for step in range(4):
+            advance(place, step)
+            first.push(place)
+        checkpoint, contents = place / "checkpoints" / "3", {"files": {"d/1": hashlib.sha256(b"anew").hexdigest()}}
+        (checkpoint / "d" / "0").unlink()
+        (checkpoint / "d" / "1").write_text("anew")  # Orbax gives its files other names each time.
+        (checkpoint / "contents.json").write_text(json.dumps(contents))
+        (place / "metrics.jsonl").write_text("".join(f"{each}\n" for each in range(5)))  # Of another length, anew.
+        store.left = changes
+        with suppress(ConnectionError):
+            first.push(place)
+        is_done, store.left = store.left > 0, 10**9
+        copied.mkdir()
+        Bucket("bucket://runs/a").pull(copied)
+        is_anew, found = (copied / "metrics.jsonl").read_text() != "0\n1\n2\n3\n", newest(copied)
+        assert not is_anew or found == 2 or (copied / "checkpoints/3/d/1").read_text() == "anew", changes
+        if is_done:
+            break
+    assert is_anew and found == 3 and changes > 3
+    assert not (copied / "checkpoints/3/d/0").exists()
+    # It goes back as a damaged checkpoint makes it: what is newer is taken away before the records are shortened.
+    checkpoint.rename(place / "checkpoints" / "damaged_3")
+    (place / "metrics.jsonl").write_text("0\n1\n2\n")
+    store.left = 1
+    with pytest.raises(ConnectionError):
+        first.push(place)
+    assert "checkpoints/3/contents.json" not in first._names()
 
 
 def test_only_what_changed_is_copied(store, tmp_path):
@@ -156,7 +195,7 @@ def test_who_comes_later_takes_over(tmp_path, monkeypatch):
             advance(folder, 1)
             with mirrored(ROOT, seconds=100) as other:
                 advance(other, 1)
-                assert told.wait(60) and sent == [signal.SIGTERM]
+                assert told.wait(PATIENCE) and sent == [signal.SIGTERM]
             assert folder.exists() and not other.exists()
     assert (folder / "checkpoints/1/contents.json").exists()  # Its files are kept.
 
@@ -212,7 +251,7 @@ def test_a_bucket_that_cannot_be_used_is_one_line(command, store, monkeypatch, t
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
-    monkeypatch.setattr(bucket.fsspec.core, "url_to_fs", lambda *_, **__: (_ for _ in ()).throw(ImportError("gcsfs")))
+    monkeypatch.setattr(storing.fsspec.core, "url_to_fs", lambda *_, **__: (_ for _ in ()).throw(ImportError("gcsfs")))
     with pytest.raises(UserError, match="pip install gcsfs"):
         Bucket("gs://x/run")
 

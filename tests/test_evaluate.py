@@ -44,10 +44,11 @@ def scripted(monkeypatch, values: dict[int, float], events: dict[int, Any] | Non
     """Has the scorer give these values by step, after doing what is planned for a step once."""
     events = dict(events or {})
 
-    def score(state: Any, is_stopping: Any) -> dict[str, Any]:
+    def score(state: Any, is_stopping: Any, agree: Any = lambda: None) -> dict[str, Any]:
         step = int(state.step)
         if step in events:
             events.pop(step)()
+            agree()
         if is_stopping():
             raise scoring.StoppedError
         return {"fid": {"value": [values[step]], "std": None, "protocol": "scripted"}}
@@ -130,6 +131,22 @@ def test_the_best_checkpoint_is_kept(config, tmp_path, monkeypatch, capsys):
     out, error = capsys.readouterr()
     assert "at update 40" in out and "fid: 10 (scripted)" in out
     assert "not written down" in error and json.loads((folder / "summary.json").read_text()) == summary
+
+
+def test_hosts_agree_on_a_stop_during_a_scoring_too(config, tmp_path, monkeypatch):
+    """In turns that go on where those of the updates are, as JAX wants them: one number, one place in the run."""
+    turns: list[int] = []
+
+    def agree(received: list[str], turn: int) -> None:
+        turns.append(turn)
+        received += ["SIGTERM"] * scoring_now.count(True)
+
+    scoring_now: list[bool] = []
+    scripted(monkeypatch, {20: 30.0}, {20: lambda: scoring_now.append(True)})
+    monkeypatch.setattr(train.signals, "agree", agree)
+    summary = train.run(config, tmp_path / "run")
+    assert (summary["steps"], summary["finished"]) == (20, False)
+    assert score_lines(tmp_path / "run") == [] and turns == list(range(len(turns))) and len(turns) > 2
 
 
 def test_a_run_stopped_while_it_is_scored_scores_again(config, tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ VARIANTS = [
     *(("growing", variant) for variant in ("", "pggan", "stylegan", "a", "b", "c", "d", "e", "f")),
     *(
         ("mixture", variant)
-        for variant in ("", "grid", "spiral", "unrolled_ring", "unrolled_figure", "pacgan_ring", "pacgan_grid")
+        for variant in ("", "grid", "spiral", "unrolled_ring", "unrolled_figure", "pacgan_ring", "pacgan_grid", "r3")
     ),
 ]
 
@@ -202,6 +202,20 @@ def test_every_technique_is_in_the_table_of_mixtures_or_cannot_be() -> None:
             experiment.build(config)  # The networks give it what it needs.
 
 
+def test_r3_at_the_scale_of_points() -> None:
+    """The laboratory's ring with the recipe's numbers, of the generators as they are."""
+    config, plain = get_config("mixture", "r3"), get_config("mixture", "ring")
+    enabled = {name: each for name, each in config.techniques.items() if each.enabled}
+    assert sorted(enabled) == ["r1", "r2", "relativistic"] and enabled["relativistic"].comparison == "pairing"
+    assert enabled["r1"].gamma == enabled["r2"].gamma == 0.05
+    for player in (config.discriminator, config.generator):
+        assert (player.learning_rate, player.b1, player.b2, player.steps) == (2e-4, 0.0, 0.99, 1)
+    for field in ("data", "networks", "batch_size", "epochs", "replicas", "evaluation", "average_rate"):
+        assert config[field] == plain[field], field
+    assert config.average_half_life == 0
+    assert ":r3 " in (FOLDER / "mixture.py").read_text().split('"""')[1]
+
+
 def test_the_games_of_papers_on_mixtures() -> None:
     """Metz et al. (2017), the authors' demo and figure 1; Lin et al. (2018), section 4.1."""
     demo, pacgan = get_config("mixture", "unrolled_ring"), get_config("mixture", "pacgan_grid")
@@ -217,3 +231,5 @@ def test_the_games_of_papers_on_mixtures() -> None:
     assert 2 * figure.epochs * (100_000 // 512) == 24_960  # The paper counts steps of either player.
     for config in (demo, figure, pacgan):  # They judge 2,500 samples of the generators as they are.
         assert (config.average_rate, config.evaluation.images) == (1.0, 2500)
+        # 1e-8 beside the root, where igan's default is the 2016 paper's 1e-8 inside it.
+        assert config.discriminator.epsilon**0.5 == config.generator.epsilon**0.5 == pytest.approx(1e-8)

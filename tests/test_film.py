@@ -130,3 +130,16 @@ def test_level_lines_of_images_are_refused(small, tmp_path, capsys):
     workdir.write(tmp_path / "run/config.json", plain(small))
     assert landscape.main([f"--workdir={tmp_path / 'run'}"]) == 2
     assert "is a run on images, and level lines are drawn of points" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["minibatch_discrimination", "minibatch_stddev"])
+def test_level_lines_of_a_discriminator_that_compares_points_are_refused(name, tmp_path, capsys, monkeypatch):
+    """A grid as one batch would be another game, and ten replicas' distances of all pairs some 80 GB."""
+    config = tiny()
+    config.techniques[name].enabled = True
+    (tmp_path / "run").mkdir()
+    workdir.write(tmp_path / "run/config.json", plain(config))
+    monkeypatch.setattr(landscape, "ask", lambda *arguments: pytest.fail("the grid was judged as one batch"))
+    assert landscape.main([f"--workdir={tmp_path / 'run'}"]) == 2
+    error = capsys.readouterr().err
+    assert f"compares the points of a batch ({name})" in error and "igan.film" in error and error.count("\n") == 1

@@ -19,6 +19,7 @@ from igan import hosts
 from igan.data import embedded
 from igan.errors import UserError
 from igan.run import experiment, train
+from tests.command import PATIENCE
 from tests.conftest import compiled_quickly, small_game
 from tests.outcome import assert_same_arrays, lines_without_seconds, newest
 
@@ -99,14 +100,14 @@ def start(
 
 def finish(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
     """Returns exit code, output and errors of both."""
-    outputs = [process.communicate(timeout=240) for process in processes]
+    outputs = [process.communicate(timeout=PATIENCE) for process in processes]
     return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
 
 
 def wait_for_updates(folder: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not (folder / "checkpoints" / "20").is_dir():
-        assert time.monotonic() < deadline, "no checkpoint after two minutes"
+        assert time.monotonic() < deadline, f"no checkpoint after {PATIENCE} s"
         time.sleep(0.1)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import EXPERIMENT, REPOSITORY, SMALL, Command, left_behind, refused
+from tests.command import EXPERIMENT, PATIENCE, REPOSITORY, SMALL, Command, left_behind, refused
 
 BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
     "no experiment": ([], ["which experiment", "--config=experiments/mnist.py"]),
@@ -257,7 +257,7 @@ def test_dry_run_of_a_file_is_refused_as_the_run_would_be(command: Command, tmp_
 
 def test_help_shows_examples() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "igan.main", "--help"], cwd=REPOSITORY, capture_output=True, text=True, timeout=100
+        [sys.executable, "-m", "igan.main", "--help"], cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0 and done.stderr == ""
     for word in ("python -m igan.main --config=experiments/mnist.py", "--workdir", "--dry_run", "--config.epochs=30"):

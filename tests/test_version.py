@@ -8,7 +8,7 @@ from pathlib import Path
 import igan
 from igan import film, report, version
 from igan.run import workdir
-from tests.command import REPOSITORY
+from tests.command import PATIENCE, REPOSITORY
 
 
 def test_the_commit_of_a_checkout_is_part_of_the_version(tmp_path: Path) -> None:
@@ -47,6 +47,10 @@ def test_everything_says_the_same(capsys) -> None:
 
 def test_main_says_it_too() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "igan.main", "--version"], cwd=REPOSITORY, capture_output=True, text=True, timeout=100
+        [sys.executable, "-m", "igan.main", "--version"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"igan {igan.__version__}\n", "")

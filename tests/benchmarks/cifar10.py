@@ -114,11 +114,7 @@ def igan_contender(
     config.networks.precision = precision
     config.networks.generator_widths = sizes.generator_widths
     config.networks.discriminator_widths = sizes.discriminator_widths
-    images = np.random.default_rng(0).integers(0, 256, (sizes.training_images, 32, 32, 3), np.uint8)
-    labels = np.arange(len(images), dtype=np.int32) % 10
-    dataset = Dataset("random", images, labels, images[:100], labels[:100], 10, "drawn at random")
-    with mock.patch.object(experiment.data, "load", lambda *_: dataset):
-        built = experiment.build(config)
+    built = on_random_images(config, sizes.training_images)
     chunk = min(built.updates_per_chunk, updates)
     chunks = -(-updates // chunk)
     state = [built.engine.initialize(1)]
@@ -132,6 +128,15 @@ def igan_contender(
         jax.block_until_ready((state[0], waiting))
 
     return Contender(play, chunk * chunks, replicas * sizes.batch)
+
+
+def on_random_images(config: Any, count: int) -> experiment.Experiment:
+    """Returns the experiment of a config on so many images of CIFAR-10's size, with labels, that are drawn."""
+    images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
+    labels = np.arange(count, dtype=np.int32) % 10
+    dataset = Dataset("random", images, labels, images[:100], labels[:100], 10, "drawn at random")
+    with mock.patch.object(experiment.data, "load", lambda *_: dataset):
+        return experiment.build(config)
 
 
 def torch_contender(sizes: Sizes, precision: str, updates: int, channels_last: bool, compiled: bool) -> Contender:

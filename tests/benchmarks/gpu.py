@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -73,10 +74,11 @@ def measure(context: Any, name: str, seconds: float, options: argparse.Namespace
     try:
         while ear.poll(max(0.0, deadline - time.monotonic())):
             told(ear.recv())
-        process.kill()
         return f"its time, {seconds:.0f} s, was up"
     except EOFError:  # It has ended.
         process.join()
+    finally:
+        end(process)
     words = [line for line in log.read_text().splitlines() if line.strip()]
     if process.exitcode == 0:
         log.unlink()
@@ -84,7 +86,17 @@ def measure(context: Any, name: str, seconds: float, options: argparse.Namespace
     return re.sub(r"\s+", " ", words[-1] if words else f"exit code {process.exitcode}")[:300]
 
 
+def end(process: Any) -> None:
+    """Kills a part with all that it has started, which would go on beside the parts after it."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:  # It has no group yet, or nobody is left in it.
+        process.kill()
+    process.join()
+
+
 def run_part(log: Path, *arguments: Any) -> None:
+    os.setsid()
     with log.open("w") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
@@ -190,7 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"   left out: {reason}", flush=True)
         part["seconds"] = round(time.monotonic() - began, 1)
         write(options.output, results)
-    print(f"Wrote {options.output / 'results.md'}")
+    total = sum(part["seconds"] for part in results["parts"].values())
+    print(f"Wrote {options.output / 'results.md'}, after {total:.0f} s")
     return code
 
 

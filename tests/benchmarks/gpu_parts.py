@@ -106,10 +106,16 @@ def sizes(spend: Spend) -> cifar10.Sizes:
 
 def peak(precision: str) -> float | None:
     """Returns the peak FLOP/s of this card, if it is one that `igan.planning` knows."""
+    if (chip := known_card()) is None:
+        return None
+    return {"float32": chip.float32, "TF32": chip.tensorfloat32, "bfloat16": chip.bfloat16}[precision]
+
+
+def known_card() -> targets.Chip | None:
     words = jax.devices()[0].device_kind.lower().replace("-", " ").split()
     for name, chip in targets.CHIPS["gpu"].items():
         if (name in words or name == "".join(words[-2:])) and not {"pcie", "nvl"} & {*words}:  # Those are slower.
-            return {"float32": chip.float32, "TF32": chip.tensorfloat32, "bfloat16": chip.bfloat16}[precision]
+            return chip
     return None
 
 
@@ -203,8 +209,26 @@ def score_shift(spend: Spend) -> Iterator[Row]:
     yield {"who": f"distance in {level} features of {count} images", "bfloat16 against float32": shift}
 
 
+def planned(replicas: int, steps: int, spend: Spend) -> Row:
+    """Returns the launches of an update by `igan.plan`, for this card or, where it is no known one, an H100."""
+    chip = known_card() or targets.CHIPS["gpu"]["h100"]
+    settings = {"data.source": "embedded", "steps_per_chunk": steps, "replicas": replicas, **small_mnist(spend)}
+    command = [sys.executable, "-m", "igan.plan", f"--config={REPOSITORY / 'experiments' / 'mnist.py'}", "--json"]
+    command += [f"--target=gpu:{chip.name}:1", *(f"--config.{k}={v}".replace(" ", "") for k, v in settings.items())]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        return {f"igan.plan, {chip.name}": f"left out: {lines[-1]}"}
+    found = json.loads(done.stdout)
+    once = found["launches_per_dispatch"] / found["updates_per_dispatch"]
+    return {f"igan.plan, {chip.name}": found["launches"] + once}
+
+
 def launches(spend: Spend) -> Iterator[Row]:
-    """Kernels launched an update: those that the profiler saw, and those counted in the program as `igan.plan` does."""
+    """Kernels launched an update: those that the profiler saw, those counted in the program, and those of `igan.plan`.
+
+    `igan.plan` counts in a program that its compiler made without the card.
+    """
     from jax.profiler import ProfileData
 
     steps = 2 if spend.smoke else 100
@@ -222,6 +246,7 @@ def launches(spend: Spend) -> Iterator[Row]:
             lines = [line for plane in planes if "/device:GPU" in plane.name for line in plane.lines]
             seen = sum(1 for line in lines if line.name.startswith("Stream") for _ in line.events)
         row: Row = {"replicas": replicas, "counted in the program": counted.launches + once.launches / steps}
+        row |= planned(replicas, steps, spend)
         yield row | ({"seen by the profiler": seen / steps} if lines else {"left out": "the profiler saw no GPU"})
 
 

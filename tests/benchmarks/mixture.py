@@ -2,9 +2,9 @@
 
     pip install -e ".[parity]" && python tests/benchmarks/mixture.py
 
-Run it alone on the machine. PyTorch plays one game with the same networks, batch and optimiser; ten of them take ten
-times as long, or more where processes share the cores. The best round of each counts, because noise of the machine
-only ever adds time.
+Run it alone on the machine; both use its GPU where there is one. PyTorch plays one game with the same networks, batch
+and optimiser; ten of them take ten times as long, or more where processes share the cores. The best round of each
+counts, because noise of the machine only ever adds time.
 """
 
 import argparse
@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # For the experiments beside
 
 from igan.config import Config
 from igan.run import experiment
+from tests.benchmarks.cifar10 import torch_device
 from tests.test_experiments import get_config
 
 REPLICAS = 10
@@ -82,26 +83,28 @@ def torch_round(config: Config, chunk: int) -> Round:
         settings.latent_size, settings.generator_layers, 2, settings.generator_activation, settings.batch_norm
     )
     discriminator = network(2, settings.discriminator_layers, 1, settings.discriminator_activation)
+    device = torch_device()
+    generator, discriminator = generator.to(device), discriminator.to(device)
     players = (discriminator, config.discriminator), (generator, config.generator)
     optimizers = [
         torch.optim.Adam(each.parameters(), lr=rates.learning_rate, betas=(rates.b1, rates.b2))
         for each, rates in players
     ]
     points = np.random.default_rng(0).normal(size=(100_000, 2)).astype(np.float32)
-    data, size = torch.from_numpy(points), config.batch_size
+    data, size = torch.from_numpy(points).to(device), config.batch_size
     softplus = nn.functional.softplus
 
     def play(chunks: int) -> None:
         for _ in range(chunks * chunk):
-            real = data[torch.randint(len(data), (size,))]
+            real = data[torch.randint(len(data), (size,), device=device)]
             with torch.no_grad():
-                fake = generator(torch.randn(size, settings.latent_size))
+                fake = generator(torch.randn(size, settings.latent_size, device=device))
             loss = softplus(-discriminator(real / settings.input_divisor)).mean()
             loss = loss + softplus(discriminator(fake / settings.input_divisor)).mean()
             optimizers[0].zero_grad()
             loss.backward()
             optimizers[0].step()
-            fake = generator(torch.randn(size, settings.latent_size))
+            fake = generator(torch.randn(size, settings.latent_size, device=device))
             loss = softplus(-discriminator(fake / settings.input_divisor)).mean()
             optimizers[1].zero_grad()
             loss.backward()

@@ -2,11 +2,12 @@
 
     python tests/benchmarks/penalties.py --rounds=10
 
-The networks `convolutional` on random images of CIFAR-10's size, with a single logit and `non_saturating`. Run it alone
-on the machine. Each game plays `--steps` steps of the discriminator a round, in turn. A ratio is taken within each
-round, because then both sides of it had the same machine, and the median of them counts; that of the best times is
-beside it. The aims: a gradient penalty at most 2.5 times the step without, R1 in every 16th step at most 15 % more,
-spectral norm less than 10 % more.
+The networks `convolutional` on random images of CIFAR-10's size, with a single logit and `non_saturating`. Their
+weights are weight-normalised, which spectral norm replaces; against plain weights it is held in the networks `dcgan`,
+whose discriminator then has no normalisation of another kind. Run it alone on the machine. Each game plays `--steps`
+steps of the discriminator a round, in turn. A ratio is taken within each round, because then both sides of it had the
+same machine, and the median of them counts; that of the best times is beside it. The aims: a gradient penalty at most
+2.5 times the step without, R1 in every 16th step at most 15 % more, spectral norm less than 10 % more.
 """
 
 import argparse
@@ -34,24 +35,41 @@ from igan.game.technique import Game
 from igan.types import Batch, Examples, GameState, Turn
 
 SHAPE = (32, 32, 3)
+# What a game is compared with, by its networks.
+BASES = {"convolutional": "no penalty", "dcgan": "plain weights"}
+OF_DCGAN = "spectral_norm, else plain weights"
 GAMES: dict[str, dict[str, dict[str, Any]]] = {
     "no penalty": {},
+    "plain weights": {},
     "gradient_penalty": {"gradient_penalty": {}},
     "dragan": {"dragan": {}},
     "r1": {"r1": {}},
     "r1 every 16 steps": {"r1": {"interval": 16}},
     "r1 and r2": {"r1": {}, "r2": {}},
     "spectral_norm": {"spectral_norm": {}},  # Instead of the discriminator's weight norm.
+    OF_DCGAN: {"spectral_norm": {}},
 }
 
 
-def round_of(techniques: dict[str, dict[str, Any]], options: argparse.Namespace) -> Callable[[], None]:
-    """Returns a function that plays `options.steps` steps of the discriminator with these techniques."""
-    configs = {name: {"enabled": True} | settings for name, settings in techniques.items()}
+def family_of(name: str) -> str:
+    """Returns the networks of a game."""
+    return "dcgan" if name in (OF_DCGAN, BASES["dcgan"]) else "convolutional"
+
+
+def settings_of(family: str, widths: tuple[int, ...]) -> dict[str, Any]:
+    """Returns the networks' settings; `dcgan` halves its images once more, with twice as many channels."""
+    if family == "dcgan":
+        widths = (*widths, 2 * widths[-1])
+        return {"discriminator_widths": widths, "generator_widths": widths[::-1], "discriminator_norm": "none"}
+    return {"discriminator_widths": widths, "generator_widths": (*widths[::-1], widths[0])}
+
+
+def round_of(name: str, options: argparse.Namespace) -> Callable[[], None]:
+    """Returns a function that plays `options.steps` steps of the discriminator of a game."""
+    configs = {each: {"enabled": True} | settings for each, settings in GAMES[name].items()}
     loaded = technique.load({"non_saturating": {"enabled": True}} | configs)
-    widths = tuple(options.widths)
-    settings = {"name": "convolutional", "discriminator_widths": widths, "generator_widths": (*widths[::-1], widths[0])}
-    networks = models.load(settings, space.images(SHAPE), None, {})
+    settings = {"name": family_of(name)} | settings_of(family_of(name), tuple(options.widths))
+    networks = models.load(settings, space.images(SHAPE), None, technique.layers(loaded))
     tx = optax.adam(3e-4, b1=0.5)
     game = Game(networks, loaded, tx, tx, optimizer.average_rate(1e-4))
     real = Examples(jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (options.batch_size, *SHAPE)), jnp.float32))
@@ -73,16 +91,18 @@ def round_of(techniques: dict[str, dict[str, Any]], options: argparse.Namespace)
 
 
 def main() -> None:
+    compared = [name for name in GAMES if name not in BASES.values()]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=16, help="steps of the discriminator a round, multiples of 16")
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--widths", type=int, nargs=2, default=(32, 64), help="channels of the discriminator")
-    parser.add_argument("--games", nargs="+", choices=list(GAMES)[1:], default=list(GAMES)[1:])
+    parser.add_argument("--games", nargs="+", choices=compared, default=compared)
     options = parser.parse_args()
     if options.steps % 16 or options.steps < 1:
         parser.error("--steps must be a multiple of 16, so that each round has its share of lazy penalties")
-    rounds = {name: round_of(GAMES[name], options) for name in ("no penalty", *options.games)}
+    bases = [base for family, base in BASES.items() if family in map(family_of, options.games)]
+    rounds = {name: round_of(name, options) for name in (*bases, *options.games)}
     for play in rounds.values():
         play()  # Compiles.
     seconds: dict[str, list[float]] = {name: [] for name in rounds}
@@ -94,8 +114,8 @@ def main() -> None:
             seconds[name].append((time.perf_counter() - start) / options.steps)
         load.append(os.getloadavg()[0])
     table = Table("", "ms a step, best", "median", "times the step without: median", "of the best")
-    without = np.array(seconds["no penalty"])
     for name, times in seconds.items():
+        without = np.array(seconds[BASES[family_of(name)]])
         best, ratio = min(times), float(np.median(times / without))
         table.add_row(
             name, f"{best * 1e3:.1f}", f"{np.median(times) * 1e3:.1f}", f"{ratio:.2f}", f"{best / without.min():.2f}"

@@ -30,6 +30,7 @@ GAME = (
     "--config.networks.discriminator_layers=(8,)",
     "--config.discriminator.constant_share=1.0",
     "--config.generator.constant_share=1.0",
+    "--config.evaluation.scores=modes",
     "--config.evaluation.scores_interval=100",
     "--config.evaluation.images=50",
     "--config.reporting.samples=50",
@@ -144,8 +145,6 @@ class Run:
             port = free.getsockname()[1]
         arguments = [*GAME, f"--config.epochs={self.epochs}", f"--workdir={self.folder}"]
         arguments += [f"--compilation_cache={self.place / 'xla' if cached else ''}"]
-        # Several hosts have no scores yet.
-        arguments += ["--config.evaluation.scores=()"] if self.hosts > 1 else ["--config.evaluation.scores=modes"]
         processes, ears, folders = [], [], []
         for number in range(1 if devices else self.hosts):
             flags = f"--xla_force_host_platform_device_count={devices or 1}"

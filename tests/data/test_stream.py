@@ -17,6 +17,7 @@ from igan.data import Stream, open_stream, tfds_source
 from igan.data.decoding import THREADS
 from igan.data.stream import BATCHES_AHEAD
 from igan.errors import UserError
+from tests.command import PATIENCE
 from tests.data.prepared import TRAIN, prepare, serialize, serialize_all
 
 SIZE = 37  # of the folder `numbers`: image i is grey i in its middle, of class i // 20
@@ -218,7 +219,7 @@ def test_a_program_that_leaves_its_iterator_open_ends(numbers):
         "print(next(batches)[0].shape)\n"
     )
     root = Path(__file__).resolve().parents[2]
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=root)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, cwd=root)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "(64, 4, 4, 1)\n", "")
 
 

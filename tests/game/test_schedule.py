@@ -10,10 +10,12 @@ from experiments import gans
 from igan.config import validate
 from igan.errors import UserError
 from igan.game import optimizer
+from igan.game import step as play
 from igan.game.schedule import Schedule, moved
 from igan.game.stages import complete_stages
 from igan.techniques import adaptive_augment
-from igan.types import Examples, Stage, Turn
+from igan.types import Batches, Examples, Stage, Turn
+from tests.game.test_step import real, start, tiny_game
 
 # 39,062 updates of 512 images: the first half ends in the middle of the cosine.
 SCHEDULE = Schedule((Stage(batch_sizes=(512, 512)),), ramp_images=39_062 * 512)
@@ -86,6 +88,19 @@ def test_a_half_life_is_of_images_whatever_the_batch_of_a_stage():
         stage = Stage(1, start=100, batch_sizes=(batch, batch))
         assert 1 - float(rate(Turn(jnp.int32(10**6), jnp.int32(10**6), stage))) == pytest.approx(kept, abs=1e-5)
         assert float(rate(Turn(jnp.int32(100), jnp.int32(100), stage))) == pytest.approx(0.9)
+
+
+def test_a_half_life_is_of_the_images_that_the_discriminator_is_shown():
+    """Of batches of 2, it sees 6 from one step of the generator to the next, and 2 from one of its own to the next."""
+    schedule = Schedule((stage := Stage(batch_sizes=(2, 2)),), discriminator_steps=3)
+    rate = optimizer.average_rate(1.0, half_life=12, schedule=schedule)
+    game, late = tiny_game()._replace(average_rate=rate), jnp.int32(1000)
+    state = start(game)._replace(step=late)
+    after = play.update(game, state, Batches((real(0.2, 0.4),) * 3, (real(0.3, 0.5),)), stage)[0]
+    before, found, kept = state.generator.average["scale"], after.generator, 0.5 ** (6 / 12)
+    np.testing.assert_allclose(found.average["scale"], kept * before + (1 - kept) * found.params["scale"], rtol=1e-5)
+    for steps, images in ((1, 6), (3, 2), (2, 3)):
+        assert 1 - float(rate(Turn(late, late, stage, steps))) == pytest.approx(0.5 ** (images / 12), rel=1e-5)
 
 
 def test_the_probability_of_augmentations_rises_to_that_of_cifar10():

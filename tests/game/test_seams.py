@@ -134,11 +134,10 @@ def play(row: Row, replicas: int, folder: Any) -> Played:
             metrics.append(jax.device_get(found))
             if number == 0:
                 checkpoints.save(1, state)
-    again, _ = prepare(row, replicas)
     with Checkpoints(folder, keep=2, note=pytest.fail, read_only=True) as checkpoints:
-        found = checkpoints.restore_latest(again.state_shape)
+        found = checkpoints.restore_latest(engine.state_shape)
     assert found is not None and found[0] == 1
-    resumed, _ = again.run(found[1], plan.stage(1), 1)
+    resumed, _ = engine.run(found[1], plan.stage(1), 1)
     for one, other in zip(*map(jax.tree.leaves, (plain(states[-1]), plain(resumed))), strict=True):
         np.testing.assert_array_equal(one, other)
     return Played(engine, plan, states, metrics)

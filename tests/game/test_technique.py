@@ -94,8 +94,8 @@ def test_networks_without_the_place_of_a_layer_are_refused(family, monkeypatch):
         models.load(models.defaults(family), space.images((128, 128, 3)), 3, {"attic": max})
     assert "\n" not in str(error.value)
     monkeypatch.setattr(importlib.import_module(f"igan.models.{family}"), "PLACES", ())
-    with pytest.raises(UserError, match=rf"no place 'generator_norm'.*'{family}' has none"):
-        models.load(models.defaults(family), space.images((128, 128, 3)), 3, {"generator_norm": max})
+    with pytest.raises(UserError, match=rf"no place 'attic'.*'{family}' has none"):
+        models.load(models.defaults(family), space.images((128, 128, 3)), 3, {"attic": max})
 
 
 def test_targets_are_those_of_the_technique_that_has_some():

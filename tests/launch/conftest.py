@@ -1,11 +1,13 @@
 """A folder in which `python -m igan.main` and `igan.report` are stand-ins that take no time, and the launcher in it."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -86,7 +88,17 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def begin(place: Path) -> Callable[..., "subprocess.Popen[str]"]:
+def heard() -> Iterator[None]:
+    """Signals do what they do by default: what nohup, or the `&` of a script, ignores is ignored by children too."""
+    with contextlib.ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_IGN:
+                stack.callback(signal.signal, number, signal.signal(number, signal.SIG_DFL))
+        yield
+
+
+@pytest.fixture
+def begin(place: Path, heard: None) -> Callable[..., "subprocess.Popen[str]"]:
     """Starts the launcher in that folder, in a process group of its own, as a terminal does."""
 
     def start(*arguments: str, **environment: str) -> "subprocess.Popen[str]":

@@ -1,4 +1,7 @@
-"""The files for SkyPilot, read by SkyPilot's own loader. No cloud was asked for anything."""
+"""The files for SkyPilot, read by SkyPilot's own loader. No cloud was asked for anything.
+
+Their commands: test_jobs.py.
+"""
 
 import os
 from pathlib import Path
@@ -6,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-sky = pytest.importorskip("sky.task", reason="SkyPilot is not installed: pip install skypilot")
+sky = pytest.importorskip("sky.task", reason="needs pip install skypilot, 400 MB in an environment of its own")
 
 
 @pytest.mark.parametrize(
@@ -23,6 +26,7 @@ def test_skypilot_reads_it(name, accelerators, monkeypatch):
     found = [resources.accelerators for resources in task.resources]
     assert {kind: count for each in found for kind, count in each.items()} == accelerators
     assert all(resources.use_spot for resources in task.resources)
+    assert all(resources.job_recovery["recover_on_exit_codes"] == [75] for resources in task.resources)
     assert set(task.envs) == {"EXPERIMENT", "FLAGS", "BUCKET"}
     extra = "tpu" if name == "tpu" else "cuda"
     assert f'".[{extra},prepare,bucket]"' in task.setup

@@ -18,6 +18,7 @@ from igan.game.technique import Game, Technique
 from igan.models import growth
 from igan.randomness import stream
 from igan.types import Batch, Batches, Context, Examples, GameState, Networks, Stage, Turn
+from tests.models.inspection import assert_nearly_the_same
 
 LONG = bool(os.environ.get("IGAN_LONG_TESTS"))
 FADES = [
@@ -92,6 +93,16 @@ def draw(shapes: Any, random: np.random.Generator) -> Any:
         return jnp.asarray(scale * random.normal(size=leaf.shape), jnp.float32)
 
     return jax.tree_util.tree_map_with_path(one, shapes)
+
+
+def assert_bfloat16_is_near(player: str, loaded: dict[str, Technique], family: str, **settings: Any) -> None:
+    """A player's outputs at the last of its stages, up to 8 pixels, in bfloat16 and in float32."""
+    exact, rough = (
+        networks_of(loaded, (8, 8, 3), family, precision=precision, **settings) for precision in ("float32", "bfloat16")
+    )
+    latents = exact.sample_latents(jax.random.key(1), 8)
+    inputs = {"generator": latents, "discriminator": jax.random.normal(jax.random.key(2), (8, 8, 8, 3))}[player]
+    assert_nearly_the_same(getattr(exact, player), getattr(rough, player), inputs, context_of(exact.stages[-1]))
 
 
 def assert_an_update_agrees(

@@ -293,6 +293,12 @@ def test_bfloat16_is_near():
     assert_nearly_the_same(exact, rough, jax.random.normal(jax.random.key(0), (4, 6)))
 
 
+def test_a_conditional_norm_beside_its_own_is_refused_with_a_reason():
+    with pytest.raises(UserError, match=r"'biggan' has a conditional batch norm of its own.*leave.*projection") as told:
+        load("biggan", 16, names=["projection", "conditional_batch_norm"], **SMALL)
+    assert "\n" not in str(told.value)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

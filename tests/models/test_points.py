@@ -176,7 +176,7 @@ def test_points_with_networks_for_images_are_refused(small, family: str):
     small.data.name, small.data.source = "ring", "auto"
     with pytest.raises(UserError, match=f"'{family}' are for images, and the data are points.*points") as error:
         experiment.build(small)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and str(error.value).endswith(" --config=experiments/mixture.py:ring")
 
 
 def test_images_with_networks_for_points_are_refused(small):

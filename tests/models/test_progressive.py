@@ -1,5 +1,6 @@
 """The networks that grow: their sizes, stages and fades against the paper's, and an update against PyTorch."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from igan.game import step
 from igan.game.stages import complete_stages
 from igan.layers.resampling import mean_pool, upsample
 from igan.models import growth
+from igan.models.progressive import First, Up
 from igan.randomness import stream
 from igan.types import Batch, Batches, Examples, Stage, Turn
 from tests.models.growing import (
@@ -21,6 +23,7 @@ from tests.models.growing import (
     OF_PGGAN,
     SMALL,
     assert_an_update_agrees,
+    assert_bfloat16_is_near,
     context_of,
     counts,
     game_at,
@@ -30,6 +33,11 @@ from tests.models.growing import (
 
 CIFAR10 = {"latent_size": 128, "base": 4096, "most": 128}
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_bfloat16_gives_float32_outputs_near_those_of_float32(player):
+    assert_bfloat16_is_near(player, techniques(**OF_PGGAN), "progressive", **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +85,8 @@ def test_the_schedule_is_the_papers():
     assert growth.share(Turn(jnp.int32(now), jnp.int32(now), reached)) == pytest.approx(0.5, abs=1e-4)
 
 
-def test_a_game_of_32_pixels_has_seven_programs():
+def test_a_game_of_32_pixels_has_seven_stages():
+    """Each of which is one program: see `tests/run/test_growing.py`."""
     assert len(growth.stages(4, 32, 1, 1, ())) == 7
     assert [growth.side_at(Stage(index), 8) for index in range(3)] == [8, 16, 16]
 
@@ -136,15 +145,24 @@ def test_images_at_the_start_have_the_deviation_of_their_gain():
     assert np.std(images) == pytest.approx(1.0, rel=0.15)  # All gains are in the reference of an update, below.
 
 
-def test_all_layers_but_the_last_leave_a_mean_square_of_one(small, monkeypatch):
+def test_all_layers_but_the_last_leave_a_mean_square_of_one(small):
+    """As they leave a resolution, and as the second convolution of each finds them."""
     networks, generator, _, latents, _ = small
     seen = []
-    monkeypatch.setattr("igan.layers.pixel_norm.PixelNorm.__call__", lambda self, features, context: seen.append(
-        outputs := features / jnp.sqrt(jnp.mean(features**2, -1, keepdims=True) + 1e-8)) or outputs)  # fmt: skip
-    networks.generator.apply(generator, {}, context_of(networks.stages[-1]), latents)
+
+    def watch(call, inputs, named, context):
+        outputs, module = call(*inputs, **named), context.module
+        if context.method_name == "__call__" and isinstance(module, First | Up):
+            seen.append(outputs)
+        elif context.method_name == "__call__" and isinstance(module.parent, First | Up) and module.name[-2:] == "_1":
+            seen.append(inputs[0])
+        return outputs
+
+    with nn.intercept_methods(watch):
+        networks.generator.apply(generator, {}, context_of(networks.stages[-1]), latents)
     assert len(seen) == 4  # Of two resolutions, two each.
-    for outputs in seen:
-        np.testing.assert_allclose(jnp.mean(outputs**2, -1), 1, atol=1e-5)
+    for features in seen:
+        np.testing.assert_allclose(jnp.mean(features**2, -1), 1, atol=1e-5)
 
 
 def test_drift_is_of_real_images_alone():

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 from typing import Any
 
 import jax
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 
 from igan import models
-from igan.data import space
+from igan.config import default
+from igan.data import Dataset, space
 from igan.errors import UserError
 from igan.game import technique
+from igan.game.batches import Resident
 from igan.game.stages import complete_stages
 from igan.models.functional import rematerialised
 from igan.run import experiment
+from igan.run.experiment import Loaded
 from igan.types import Context, Network, Networks, Turn
 
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
@@ -79,6 +83,26 @@ def test_the_numbers_are_the_same() -> None:
     for one, other in zip(*map(jax.tree.leaves, found), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(found[0][1])) > 1e-4
+
+
+def test_a_config_asks_for_it() -> None:
+    """The program of a game has remat in it, or not; after one update, which takes long, the same generator."""
+    images, labels = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8), np.zeros(16, np.int32)
+    arrays = Resident(images, labels, images[:0], labels[:0])
+    loaded = Loaded(Dataset("noise", *arrays, 1, "here"), arrays, 16)
+    config = default("resnet")
+    config.devices, config.batch_size, config.initial_images, config.techniques.hinge.enabled = 1, 8, 8, True
+    config.networks.generator_widths = config.networks.discriminator_widths = (6, 6)
+    found = []
+    for config.remat in (False, True):
+        built = experiment.build(config, loaded=loaded)
+        stage = built.plan.stages[0]
+        assert ("remat" in str(built.engine.trace(stage, 1).jaxpr)) == config.remat
+        if os.environ.get("IGAN_LONG_TESTS"):
+            state = built.engine.initialize(1)
+            found.append(jax.device_get(built.engine.run(state, stage, 1)[0].generator.params))
+    for one, other in zip(*(jax.tree.leaves(each) for each in found), strict=True) if found else ():
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
 
 
 def test_networks_without_blocks_are_refused(small) -> None:

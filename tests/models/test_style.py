@@ -5,6 +5,7 @@ import functools
 import math
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,18 +15,19 @@ import pytest
 from igan import models
 from igan.data import space
 from igan.errors import UserError
-from igan.game import inference, step
+from igan.game import inference, step, technique
 from igan.layers.activation import leaky_relu
 from igan.layers.norms import no_norm
 from igan.layers.resampling import upsample
 from igan.layers.style import Epilogue, blur, instance_norm
 from igan.layers.truncation import drawn_to_mean
-from igan.types import Batch, Batches, Examples
+from igan.types import Batch, Batches, Examples, Turn
 from tests.contexts import at
 from tests.models.growing import (
     COMPILER_OPTIONS,
     FADES,
     assert_an_update_agrees,
+    assert_bfloat16_is_near,
     context_of,
     counts,
     draw,
@@ -45,6 +47,11 @@ SMALL: dict[str, Any] = {
     "fade_images": 80,
 }
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_bfloat16_gives_float32_outputs_near_those_of_float32(player):
+    assert_bfloat16_is_near(player, techniques(**OF_STYLEGAN), "style", **SMALL)
 
 
 @functools.cache
@@ -70,7 +77,10 @@ def test_they_have_the_papers_parameters(side, expected):
     """26.2 million in the paper, of which 2,101,248 map."""
     networks = networks_of(techniques(**OF_STYLEGAN), (side, side, 3), "style")
     assert counts(networks, (side, side, 3)) == expected
-    assert networks.stages[0].name == "8 px" and 8 * (512 * 512 + 512) == 2_101_248
+    context, latents = context_of(networks.stages[-1]), jax.ShapeDtypeStruct((2, 512), jnp.float32)
+    params, _ = jax.eval_shape(lambda latents: networks.generator.init(context, latents), latents)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params["mapping"])) == 2_101_248
+    assert networks.stages[0].name == "8 px"
 
 
 @pytest.mark.parametrize(("index", "at_step"), FADES)
@@ -108,6 +118,19 @@ def test_the_first_layer_is_its_shift_alone_at_the_start():
     networks, _, variables, latents = small()
     params, _ = networks.generator.init(context_of(networks.stages[-1]), latents)
     np.testing.assert_array_equal(params["constant"], 1)
+    seen = {}
+
+    def watch(call, inputs, named, context):
+        outputs = call(*inputs, **named)
+        if context.method_name == "__call__":
+            seen["/".join(context.module.path)] = outputs
+        return outputs
+
+    with nn.intercept_methods(watch):
+        networks.generator.apply(params, variables, context_of(networks.stages[0]), latents)
+    shift = np.split(seen["epilogue_0/Affine_0"], 2, axis=1)[1]
+    assert np.ptp(shift) > 0.1
+    np.testing.assert_array_equal(seen["epilogue_0"], np.broadcast_to(shift[:, None, None], (4, 4, 4, 6)))
     for number in range(6):
         np.testing.assert_array_equal(params[f"epilogue_{number}"]["strength"], 0)
     # And images do not depend on the noise.
@@ -139,14 +162,24 @@ def test_the_mapping_network_learns_at_a_hundredth_of_the_rate():
     loaded = techniques(equalized_rate={})
     networks = networks_of(loaded, (8, 8, 3), "style", **(SMALL | {"latent_size": 512, "mapping_width": 512}))
     latents = networks.sample_latents(jax.random.key(1), 4)
-    params, _ = networks.generator.init(context_of(networks.stages[-1]), latents)
-    (name,) = {each for each in params["mapping"] if each.endswith("_0")}
-    kernel = params["mapping"][name]["kernel"]
-    applied = math.sqrt(2 / 512)
-    assert np.std(kernel) * 0.01 * applied == pytest.approx(applied, rel=0.01)
-    descent = optax.adam(1e-3)
-    step, _ = descent.update(jnp.ones_like(kernel), descent.init(kernel))
-    assert np.abs(np.asarray(step)).max() * 0.01 * applied == pytest.approx(1e-3 * 0.01 * applied, rel=1e-3)
+    params, variables = networks.generator.init(context_of(networks.stages[-1]), latents)
+    descent, mapping = optax.adam(1e-3), params["mapping"]
+    moves, _ = descent.update(jax.tree.map(jnp.ones_like, mapping), descent.init(mapping))
+    moved = {**params, "mapping": optax.apply_updates(mapping, moves)}
+    seen = []
+
+    def watch(call, inputs, named, context):
+        outputs = call(*inputs, **named)
+        if context.method_name == "weights" and "mapping" in context.module.path:
+            seen.append(np.asarray(outputs))
+        return outputs
+
+    with nn.intercept_methods(watch):
+        for each in (params, moved):
+            networks.generator.apply(each, variables, context_of(networks.stages[-1], train=False), latents)
+    (kernel, _, after, _), scale = seen, math.sqrt(2 / 512)  # Of two layers.
+    assert np.std(kernel) == pytest.approx(scale, rel=0.01)
+    assert np.median(np.abs(after - kernel)) == pytest.approx(1e-3 * 0.01 * scale, rel=0.02)
 
 
 def test_the_mean_of_w_is_that_of_the_first_latents_in_each_step_of_the_generator():
@@ -249,13 +282,50 @@ def test_noise_in_training_is_drawn_for_each_layer_and_image(monkeypatch):
 
 def test_networks_without_each_step_of_the_table_play_too():
     plain = {"mapping_layers": 0, "styles_of_layers": False, "constant_input": False, "noise": False}
-    for changes in (plain, {"constant_input": False, "noise": False}, {"noise": False}):
+    for changes, has in (
+        (plain, set()),
+        ({"constant_input": False, "noise": False}, {"mapping", "Affine_0"}),
+        ({"noise": False}, {"mapping", "Affine_0", "constant"}),
+        ({}, {"mapping", "Affine_0", "constant", "strength"}),
+    ):
         networks, params, variables, latents = small(**changes)
         assert np.isfinite(sample(networks, params, variables, latents)).all()
-        names = " ".join(params)
-        assert (("mapping" in names) == (changes.get("mapping_layers") is None) and "constant" not in names) or (
-            changes == {"noise": False}
-        )
+        assert {"mapping", "constant", "Affine_0", "strength"} & {*params, *params["epilogue_0"]} == has
+        offered = ("psi", "psi_layers") * ("Affine_0" in has) + ("noise",) * ("strength" in has)
+        assert networks.options == set(offered)
+
+
+def test_an_early_stage_mixes_the_layers_that_it_has_reached():
+    """Four at 8 pixels, six from the first update on in which 16 fade in."""
+    seen = []
+
+    def styles(key, first, other, layers):
+        seen.append(layers)
+        return jnp.broadcast_to(first[:, None], (len(first), layers, first.shape[-1]))
+
+    spy = {"spy": technique.Technique(layers={"generator_styles": lambda: styles})}
+    networks, (_, params, variables, latents) = (
+        networks_of(techniques(**OF_STYLEGAN) | spy, (16, 16, 3), "style", **SMALL),
+        small(),
+    )
+    for stage in networks.stages:
+        networks.generator.apply(params, variables, context_of(stage), latents)
+    assert seen == [4, 6, 6]
+
+
+def test_the_mean_of_w_stays_while_the_discriminator_plays():
+    networks = small()[0]
+    game, state = game_at(networks, techniques(non_saturating={}), 1e-3, 3, first=8)
+    real = Batch(Examples(jax.random.normal(jax.random.key(0), (4, 16, 16, 3))))
+    turn = Turn(jnp.int32(3), jnp.int32(3), networks.stages[0])
+    after, _ = jax.jit(
+        lambda state: step.update_discriminator(game, state, turn, jax.random.key(1), real),
+        compiler_options=COMPILER_OPTIONS,
+    )(state)
+    before, found = (each.generator.variables["averages"]["w"] for each in (state, after))
+    np.testing.assert_array_equal(found, before)
+    moved = zip(*(jax.tree.leaves(each.discriminator.params) for each in (state, after)), strict=True)
+    assert any(np.any(one != other) for one, other in moved)
 
 
 def test_mixed_images_play_an_update():
@@ -289,3 +359,16 @@ def test_what_does_not_fit_is_refused_in_one_line(case):
     with pytest.raises(UserError, match=expected) as caught:
         models.load({"name": "style", **settings}, space.images((32, 32, 3)), None, {})
     assert "\n" not in str(caught.value)
+
+
+def test_a_norm_beside_styles_is_refused_and_without_them_it_is_there():
+    """Instead of being left out without a word: styles have a norm of their own."""
+    norm, shape = techniques(pixel_norm={}), (16, 16, 3)
+    with pytest.raises(UserError, match=r"pixel_norm.*styles_of_layers=False") as caught:
+        networks_of(norm, shape, "style", **SMALL)
+    assert "\n" not in str(caught.value)
+    plain = SMALL | {"mapping_layers": 0, "styles_of_layers": False, "constant_input": False, "noise": False}
+    made = [networks_of(loaded, shape, "style", **plain) for loaded in (norm, {})]
+    latents = made[0].sample_latents(jax.random.key(1), 2)
+    params, variables = made[0].generator.init(context_of(made[0].stages[-1]), latents)
+    assert np.abs(np.subtract(*(sample(each, params, variables, latents) for each in made))).max() > 0.01

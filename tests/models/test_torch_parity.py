@@ -1,4 +1,6 @@
-"""One update of the games of `dcgan`, `resnet`, `autoencoder` and `r3gan` agrees with PyTorch."""
+"""One update of the games of `points`, `dcgan`, `resnet`, `autoencoder` and `r3gan` agrees with PyTorch."""
+
+import os
 
 import jax.numpy as jnp
 import pytest
@@ -7,9 +9,49 @@ pytest.importorskip("torch", reason="pip install igan[parity]")
 
 from tests.models.test_dcgan import SNGAN, UNROLLED, WGAN_GP
 from tests.models.torch_parity import assert_an_update_agrees
-from tests.references import autoencoder_torch, gans_torch, r3gan_torch
+from tests.references import autoencoder_torch, gans_torch, points_torch, r3gan_torch
 
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
+
+# Of the generator: its activation and pieces, and whether it is normalised; of the discriminator: the same, and what
+# divides its inputs.
+OF_POINTS = {
+    "the ring of unrolled GANs": (("relu", 1, False), ("relu", 1, 4.0)),
+    "its demo": (("tanh", 1, False), ("tanh", 1, 1.0)),
+    "PacGAN": (("relu", 1, True), ("maxout", 3, 1.0)),
+    "maxout and batch norm": (("maxout", 2, True), ("maxout", 2, 1.0)),
+}
+
+
+@pytest.mark.parametrize("name", OF_POINTS)
+def test_an_update_of_points_agrees_with_torch(name):
+    (made, parts, norm), (judged, pieces, divisor) = OF_POINTS[name]
+    settings = {
+        "name": "points",
+        "latent_size": 5,
+        "generator_layers": (6, 4),
+        "discriminator_layers": (5, 3),
+        "generator_activation": made,
+        "discriminator_activation": judged,
+        "pieces": max(parts, pieces),
+        "batch_norm": norm,
+        "input_divisor": divisor,
+    }
+    names = [
+        (r"Hidden_0/WeightLayer_(\d+)", r"layers.\1"),
+        (r"Hidden_0/ShiftBatchNorm_(\d+)", r"norms.\1"),
+        ("WeightLayer_0", "last"),
+    ]
+    assert_an_update_agrees(
+        settings,
+        0,
+        lambda: (
+            points_torch.Network(5, (6, 4), 2, made, parts, norm),
+            points_torch.Discriminator(2, (5, 3), 1, judged, pieces, divisor=divisor),
+        ),
+        (names, names),
+    )
+
 
 STRIDED = {
     "dcgan, 28 pixels": (
@@ -135,7 +177,12 @@ def test_an_update_of_the_boundary_equilibrium_game_agrees_with_torch(side, smal
     assert float(memories["boundary_equilibrium"]) == pytest.approx(equilibrium.share, abs=1e-5)
 
 
-@pytest.mark.parametrize(("widths", "blocks", "group"), [((6, 4), 2, 4), ((4, 4, 4), 1, 2)])
+R3GANS = [((6, 4), 2, 4), ((4, 4, 4), 1, 2)][
+    : 2 if os.environ.get("IGAN_LONG_TESTS") else 1
+]  # A quarter of a minute each.
+
+
+@pytest.mark.parametrize(("widths", "blocks", "group"), R3GANS)
 def test_an_update_of_r3gan_agrees_with_torch(widths, blocks, group):
     """Relativistic pairs with both penalties: derivatives of the second order through groups and filters."""
     gamma = 0.7

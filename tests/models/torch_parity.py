@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from igan import models
-from igan.data import space
+from igan.data import points, space
 from igan.game import optimizer, step, technique
 from igan.randomness import stream
 from igan.types import Batch, Batches, Examples
@@ -56,8 +56,9 @@ def fill(network: Any, values: Mapping[str, Any]) -> Any:
     return network
 
 
-def tensor(images: Any) -> Any:
-    return torch.tensor(np.float64(images).transpose(0, 3, 1, 2))
+def tensor(examples: Any) -> Any:
+    array = np.float64(examples)
+    return torch.tensor(array.transpose(0, 3, 1, 2) if array.ndim == 4 else array)
 
 
 def assert_an_update_agrees(
@@ -74,6 +75,7 @@ def assert_an_update_agrees(
 
     Args:
       settings: of the family, its name included.
+      side: of the images; 0 for points of the plane.
       make: returns the reference's generator and discriminator.
       names: of the generator's and the discriminator's layers.
       losses: of the reference's discriminator and generator.
@@ -84,10 +86,11 @@ def assert_an_update_agrees(
     """
     random = np.random.default_rng(0)
     loaded = technique.load({name: {"enabled": True, **each} for name, each in techniques.items()})
-    networks = models.load(settings, space.images((side, side, 3)), None, {})
+    of_data = space.images((side, side, 3)) if side else points.space(1.0, None)
+    networks = models.load(settings, of_data, None, {})
     descent = optax.sgd(rate)
     game = step.Game(networks, loaded, descent, descent, optimizer.average_rate(1e-4))
-    images = [random.uniform(-1, 1, (COUNT, side, side, 3)).astype(np.float32) for _ in range(2)]
+    images = [random.uniform(-1, 1, (COUNT, *of_data.shape)).astype(np.float32) for _ in range(2)]
     state = jax.eval_shape(lambda: step.initialize(game, jax.random.key(0), Examples(jnp.asarray(images[0]))))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state._replace(key=jnp.zeros(())))
     state = zeros._replace(key=jax.random.key(0), techniques={**zeros.techniques, **(memories or {})})

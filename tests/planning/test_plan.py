@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 from collections import Counter
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -197,6 +199,20 @@ def test_what_a_refused_program_says():
     assert compiling._needed("something else") == 0
 
 
+def test_deterministic_operations_are_planned_as_such(monkeypatch):
+    config, seen = tiny(1), []
+    monkeypatch.setattr(plan.training, "CONFIG", SimpleNamespace(value=config))
+    monkeypatch.setattr(plan, "run", lambda _: seen.append((os.environ["XLA_FLAGS"], compiling._place("text", GPU))))
+    for config.deterministic in (False, True):
+        monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=here")
+        with pytest.raises(SystemExit) as end:
+            plan.main([])
+        assert end.value.code == 0
+    (usual, place), (deterministic, other) = seen
+    assert usual == "--xla_dump_to=here" and deterministic.split() == [usual, "--xla_gpu_deterministic_ops=true"]
+    assert place != other
+
+
 @pytest.fixture
 def command(processes, tmp_path):
     """Runs `python -m igan.plan` with these arguments in an empty folder, with a cache of its own."""
@@ -263,6 +279,16 @@ def test_a_plan_of_the_real_compiler(command, target, tmp_path):
     refused(command(*TINY, f"--target={target.name}", "--config.replicas=9"), "cannot be dealt out evenly over 8")
 
 
+@needs_tpu
+def test_devices_that_share_a_batch_add_up_their_gradients(command):
+    """And that is found in the text of a real compiler."""
+    outcome = command(*TINY, "--config.replicas=1", "--target=tpu:v5e:2x2", "--json")
+    assert outcome.code == 0, outcome
+    collectives = {each["kind"]: each for each in json.loads(outcome.out)["collectives"]}
+    # At the least the gradients of both players: 4 x 8, 8 and 8 x 784 numbers, and 784 x 8, 8 and 8.
+    assert collectives["all-reduce"]["count"] >= 2 and collectives["all-reduce"]["bytes"] >= 4 * 2 * 8 * 784
+
+
 @pytest.mark.parametrize("target", [pytest.param(TPU, marks=needs_tpu)])
 def test_the_devices_of_a_target(target):
     devices = compiling.devices(target)
@@ -305,7 +331,8 @@ def test_what_is_found_can_be_dealt_out(field, changes, tried, monkeypatch):
 
     def needs(asked, target, data="", price=0.0, note=None):
         seen.append(asked[field])
-        return {"bytes_per_device": asked[field] * 10**8}
+        size = asked[field] * 10**8
+        return {"bytes_per_device": size, "fits": size <= TPU.capacity}
 
     monkeypatch.setattr(plan, "plan", needs)
     found = plan.find(config, TPU, field, "", lambda _: None)
@@ -313,6 +340,18 @@ def test_what_is_found_can_be_dealt_out(field, changes, tried, monkeypatch):
     assert seen[0] == tried and all(number % tried == 0 for number in seen)
     assert found == most - most % tried and config == before
     config.batch_size = 16
-    monkeypatch.setattr(plan, "plan", lambda *_, **__: {"bytes_per_device": 1})
+    monkeypatch.setattr(plan, "plan", lambda *_, **__: {"bytes_per_device": 1, "fits": True})
     most = 100_000 if field == "replicas" else 4000  # Training images.
     assert plan.find(config, TPU, field, "", lambda _: None) == most - most % tried
+
+
+def test_what_the_compiler_refuses_is_not_found(monkeypatch):
+    """It refuses a program that would need 15.8 GiB of the 16 of a v5e, as it keeps a quarter of one for itself."""
+    config, refused = tiny(8), 15.75 * 2**30
+
+    def needs(asked, *_, **__):
+        size = asked.batch_size * 2**20
+        return {"bytes_per_device": size, "fits": size <= refused}
+
+    monkeypatch.setattr(plan, "plan", needs)
+    assert plan.find(config, TPU, "batch_size", "50000x8x8x3:1", lambda _: None) == refused // 2**20 == 16128

@@ -67,13 +67,15 @@ def blur(values: Tensor) -> Tensor:
 
 
 def generate_styled(arrays: Arrays, latents: Tensor, side: int, alpha: float | None) -> Tensor:
-    """StyleGAN's generator without noise, two layers of mapping and a learning-rate multiplier of 0.01."""
+    """StyleGAN's generator with a learning-rate multiplier of 0.01, and with noise where it has strengths."""
     w = pixel_norm(latents)
-    for layer in (0, 1):
+    for layer in range(sum(name.startswith("mapping.") and name.endswith(".kernel") for name in arrays)):
         slow = {name: 0.01 * array for name, array in arrays.items() if name.startswith(f"mapping.{layer}.")}
         w = leaky(equalized(slow, f"mapping.{layer}", w))
 
     def epilogue(number: int, values: Tensor) -> Tensor:
+        if (strength := arrays.get(f"epilogue_{number}.strength")) is not None:
+            values = values + strength[:, None, None] * torch.randn_like(values[:, :1])
         values = leaky(values + arrays[f"epilogue_{number}.bias"][:, None, None])
         values = functional.instance_norm(values, eps=1e-8)
         scale, shift = equalized(arrays, f"epilogue_{number}.Affine_0.0", w, 1.0)[:, :, None, None].chunk(2, 1)

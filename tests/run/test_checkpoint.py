@@ -22,6 +22,7 @@ from igan import files
 from igan.errors import RunError, UserError
 from igan.run import checkpoint
 from igan.run.checkpoint import Checkpoints
+from tests.command import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -165,7 +166,7 @@ def test_sharded_states_keep_bits_and_shardings(tmp_path: Path) -> None:
         tmp_path,
         devices=8,
     )
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert (output, errors) == ("sharded 8\n", ""), errors
 
 
@@ -320,7 +321,7 @@ def test_a_process_killed_at_any_moment_leaves_what_it_had_confirmed(tmp_path: P
         lines = [process.stdout.readline() for _ in range(saves)]
         time.sleep(chance.uniform(0, (time.monotonic() - started) / saves))  # As slow as this machine is now.
         process.send_signal(signal.SIGKILL)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == -signal.SIGKILL and errors == ""
         confirmed = max(
             int(line.split()[1]) for line in (*lines, *output.splitlines(keepends=True)) if line[-1] == "\n"
@@ -358,7 +359,7 @@ FILL_UP = """
 
 
 def check_full(process: subprocess.Popen[str], directory: Path, reason: str) -> None:
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=PATIENCE)
     lines = output.splitlines()
     assert errors == "" and process.returncode == 0 and len(lines) == 11, (errors, output)
     for line in lines:

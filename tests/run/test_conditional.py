@@ -130,7 +130,7 @@ def test_what_cannot_be_sampled_is_refused_in_a_line(run, capsys, argument, mess
 
 def test_scores_at_several_truncations_are_a_table_a_curve_and_no_summary(run, capsys, monkeypatch):
     def make(config, built, options):
-        return lambda state, is_stopping: {
+        return lambda state, is_stopping, *_: {
             name: scoring._together([Score(options["truncation"] * factor, None, "of 2 images")], options, 20)
             for name, factor in (("fid", 2.0), ("inception_score", -1.0))
         }
@@ -141,7 +141,7 @@ def test_scores_at_several_truncations_are_a_table_a_curve_and_no_summary(run, c
     assert evaluate.main(command) == 0
     printed = capsys.readouterr().out
     assert "truncation=0.5 standing_passes=3  fid 1  inception_score -0.5" in printed
-    assert "fid: of 2 images; batch statistics of 20 latents; standing_passes=3; truncation=1" in printed
+    assert "fid: of 2 images; batch statistics, if any, of 20 latents; standing_passes=3; truncation=1" in printed
     written = json.loads((run / "run" / "tradeoff.json").read_text())
     assert [row["truncation"] for row in written["rows"]] == [0.5, 1.0]
     with Image.open(run / "run" / "tradeoff.png") as picture:
@@ -168,7 +168,7 @@ def test_each_class_is_scored_by_itself_while_training_and_afterwards(run, judge
         ]
         expected = intra_distance(*sides, "a judge, features of its last hidden layer; reference mnist5k train")
         assert found["value"][replica] == pytest.approx(expected.value, rel=1e-4)
-    assert found["protocol"] == f"{expected.protocol}; batch statistics of 20 latents"
+    assert found["protocol"] == f"{expected.protocol}; batch statistics, if any, of 20 latents"
     assert "mean over 10 classes, each of 4 against " in found["protocol"]
 
 

@@ -22,7 +22,7 @@ def get_config():
 def falling():
     """A score that is worse with each update."""
 
-    def score(state, is_stopping):
+    def score(state, is_stopping, *_):
         return {"modes": {"value": [1 / int(state.step)] * 2, "std": None, "protocol": "falling"}}
 
     with pytest.MonkeyPatch.context() as patch:

@@ -4,11 +4,13 @@ import functools
 import json
 import os
 import random
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
@@ -20,15 +22,22 @@ from experiments import growing
 from igan import film, sample, styles
 from igan.errors import UserError
 from igan.game.programs import Programs
+from igan.game.stages import Plan
+from igan.metrics.extract import FeatureNetwork
+from igan.recorded import plain
 from igan.reporting.runs import read_run
-from igan.run import experiment, train
+from igan.run import drawing, experiment, scoring, summary, train
 from igan.run.checkpoint import Checkpoints
+from igan.types import Stage
 from tests.command import PATIENCE, REPOSITORY, run_compiled_quickly
-from tests.outcome import assert_same_arrays, lines_without_seconds, newest
+from tests.outcome import assert_same_arrays, lines_without_seconds, newest, state_at
 
 UPDATES = 10  # Four of 4 pixels, three in which 8 pixels fade in, and three of 8 pixels.
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
+pytestmark = [
+    pytest.mark.usefixtures("quick_compilation_of_file"),
+    pytest.mark.filterwarnings("ignore:a Fréchet distance of only"),
+]
 
 
 def small(pictures: Path, variant: str = "pggan"):
@@ -39,6 +48,9 @@ def small(pictures: Path, variant: str = "pggan"):
     config.steps_per_chunk = config.reporting.samples_interval = 1
     config.evaluation.interval = 1000  # The balance of each stage would be a program more to compile.
     config.checkpoint.interval, config.reporting.samples, config.checkpoint.keep = 1, 4, 20
+    if config.networks.name == "style":
+        layers = min(2, config.networks.mapping_layers)
+        config.networks.update(first_resolution=4, mapping_width=4, mapping_layers=layers)
     return config
 
 
@@ -96,15 +108,39 @@ def arrays(state) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state._replace(key=None))]
 
 
+def see_with_a_toy(patch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Has scores look at images with a network that takes no time; returns the shapes that it sees, as it goes."""
+    seen = []
+
+    def features(params, images, levels):
+        seen.append(images.shape[1:])
+        return {level: images.reshape(len(images), -1)[:, 100:103].astype(float) for level in levels}
+
+    patch.setattr(scoring.weights, "load", lambda path: path)
+    patch.setattr(scoring.inception, "network", lambda _: FeatureNetwork("toy", ("768",), {}, features))
+    return seen
+
+
+def test_scores_see_images_as_large_as_the_data_and_say_how_large_they_were(build, pictures, monkeypatch):
+    """In the first stage each pixel is a square of four, of the real images' size; other sizes are other protocols."""
+    seen = see_with_a_toy(monkeypatch)
+    built, config = build(), small(pictures)
+    config.evaluation.update(scores=("fid", "path_length"), images=20)
+    score, state = scoring.make(config, built), built.engine.initialize(1)
+    protocols = []
+    for step in (4, 5):  # The last update of 4 pixels, and the first one of a fade.
+        found = score(state._replace(step=np.int32(step)), lambda: False)
+        protocols.append([each["protocol"] for each in found.values()])
+    assert set(seen) == {(8, 8, 3)} and len(protocols[0]) == 2
+    assert all(one == f"{other}; images of 4 x 4 pixels made 8 x 8" for one, other in zip(*protocols, strict=True))
+    drawn = drawing.make_draw(built)(state._replace(step=np.int32(4)), 0, 3).read(0, 3)
+    np.testing.assert_array_equal(drawn, drawn[:, ::2, ::2].repeat(2, axis=1).repeat(2, axis=2))
+    assert len(np.unique(drawn[:, ::2, ::2])) > 16
+
+
 def within_a_fade(built, seed: int = 1):
     """The metrics of an update in which 8 pixels fade in, from a state of the beginning."""
-    state = built.engine.initialize(seed)
-    state = jax.tree.map(
-        lambda leaf, like: jax.device_put(leaf, like.sharding),
-        state._replace(step=np.int32(5)),
-        built.engine.state_shape,
-    )
-    return jax.device_get(built.engine.run(state, built.plan.stage(5), 1)[1])
+    return jax.device_get(built.engine.run(state_at(built, 5, seed), built.plan.stage(5), 1)[1])
 
 
 def test_devices_that_share_every_batch_play_the_same_game(build):
@@ -147,10 +183,13 @@ def test_what_does_not_fit_is_refused_in_advance_in_one_line(case, pictures):
 
 @pytest.fixture(scope="module")
 def run_of_it(pictures, tmp_path_factory):
-    """A whole run, and when the programs of each stage were asked for."""
-    folder, asked = tmp_path_factory.mktemp("run"), []
+    """A whole run, when the programs of each stage were asked for, and which were compiled."""
+    folder, asked, compiled = tmp_path_factory.mktemp("run"), [], []
 
     class Spy(Programs):
+        def __init__(self, compile):
+            super().__init__(lambda *static: compiled.append(compile.__name__) or compile(*static))
+
         def prepare(self, *static):
             asked.append(("ahead", static[0].index))
             super().prepare(*static)
@@ -164,7 +203,7 @@ def run_of_it(pictures, tmp_path_factory):
         config = small(pictures)
         config.checkpoint.keep, config.checkpoint.interval = 2, 5
         summary = train.run(config, folder)
-    return folder, summary, asked
+    return folder, summary, asked, compiled
 
 
 def test_the_next_stage_is_compiled_while_this_one_runs(run_of_it):
@@ -172,6 +211,35 @@ def test_the_next_stage_is_compiled_while_this_one_runs(run_of_it):
     for index in (1, 2):
         assert asked.index(("ahead", index)) < asked.index(("now", index))
         assert ("now", index - 1) in asked[: asked.index(("ahead", index))]
+
+
+def test_each_stage_is_compiled_once(run_of_it):
+    """However many updates it has, and however often it is asked for ahead."""
+    _, summary, _, compiled = run_of_it
+    assert compiled.count("compile_run") == len(summary["stages"]) == 3
+
+
+def test_the_next_stage_is_begun_with_the_first_chunk_of_this_one(pictures):
+    """Not in its last chunks, which may be shorter than a program takes to compile."""
+    asked, stages = [], (Stage(), Stage(1, start=1000), Stage(2, start=2000))
+    prepare = lambda stage, updates, samples: asked.append((stage.index, updates))  # noqa: E731
+    engine = SimpleNamespace(prepare=prepare, prepare_balance=lambda stage: None)
+    plan = Plan(1, 1, 1, 8, stages)
+    built = SimpleNamespace(plan=plan, engine=engine, total_updates=3000, updates_per_chunk=5)
+    session: Any = SimpleNamespace(experiment=built, config=small(pictures))
+    for step in (0, 1000, 2000):
+        train.prepare_next(session, step)
+    assert asked == [(1, 5), (2, 5)]
+
+
+def test_a_batch_in_parts_says_what_compares_its_images(pictures, capsys):
+    config = small(pictures)
+    config.networks.batch_sizes, config.accumulate, config.techniques.minibatch_stddev.group = (8, 8), 2, 4
+    summary.announce(experiment.build(config), config)
+    assert "NOTE: accumulate=2: minibatch_stddev look at a part of the batch each" in capsys.readouterr().out
+    config.accumulate = 1
+    summary.announce(experiment.build(config), config)
+    assert "NOTE" not in capsys.readouterr().out
 
 
 def test_the_players_are_weighed_where_images_fade_in(build):
@@ -182,7 +250,7 @@ def test_the_players_are_weighed_where_images_fade_in(build):
 
 
 def test_a_run_tells_of_its_stages(run_of_it, capsys, tmp_path):
-    folder, summary, _ = run_of_it
+    folder, summary, *_ = run_of_it
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["stage"] for line in lines] == [1] * 4 + [2] * 3 + [3] * (len(lines) - 7)
     assert [each["name"] for each in summary["stages"]] == ["4 px", "8 px fading in", "8 px"]
@@ -208,6 +276,61 @@ def test_what_is_asked_of_styles_is_refused_in_one_line_where_there_are_none(run
         assert command.main([workdir, argument]) == 2
         error = capsys.readouterr().err.strip().splitlines()
         assert error[-1].startswith("error: ") and expected in error[-1]
+
+
+@pytest.mark.skipif(not os.environ.get("IGAN_LONG_TESTS"), reason="IGAN_LONG_TESTS=1: programs of three stages, twice")
+def test_a_run_of_styles_is_scored_and_goes_on_bit_for_bit_within_a_fade(pictures, tmp_path, monkeypatch):
+    config = small(pictures, "stylegan")
+    config.checkpoint.interval, config.evaluation.scores_interval = 5, 1000
+    config.evaluation.update(scores=("fid",), images=20)
+    see_with_a_toy(monkeypatch)
+    summary = train.run(config, whole := tmp_path / "whole")
+    assert [each["name"] for each in summary["stages"]] == ["4 px", "8 px fading in", "8 px"]
+    assert summary["scores"]["fid_768"]["protocol"].endswith("; psi=1")
+    shutil.copytree(whole, twin := tmp_path / "twin")
+    for path in (twin / "checkpoints").iterdir():
+        if path.name.endswith(f"{UPDATES}"):
+            shutil.rmtree(path)
+    assert newest(twin)[0] == 5
+    train.run(config, twin)
+    assert newest(twin)[0] == newest(whole)[0] == UPDATES
+    assert_same_arrays(newest(twin)[1], newest(whole)[1])
+
+
+def test_images_of_styles_are_drawn_and_their_styles_are_mixed(pictures, tmp_path, capsys):
+    """Of a run that has not been trained: a mean style and one noise make one image."""
+    config = small(pictures, "stylegan")
+    built = experiment.build(config)
+    (tmp_path / "config.json").write_text(json.dumps(plain(config)))
+    with Checkpoints(tmp_path / "checkpoints", keep=2, note=print) as checkpoints:
+        checkpoints.save(UPDATES, built.engine.initialize(1)._replace(step=np.int32(UPDATES)))
+    workdir, output = f"--workdir={tmp_path}", tmp_path / "images.npz"
+    assert sample.main([workdir, "--count=3", f"--output={output}", "--psi=0", "--noise=2"]) == 0
+    with np.load(output) as archive:
+        assert archive["images"].shape == (3, 8, 8, 3) and np.ptp(archive["images"].astype(int), axis=0).max() <= 1
+    assert styles.main([workdir, "--rows=2", "--columns=3", "--crossover=2", "--psi=0.7", "--noise=0"]) == 0
+    with Image.open(tmp_path / "styles.png") as picture:
+        assert picture.size == (4 * 8 + 3, 3 * 8 + 2)
+    assert styles.main([workdir, "--noise=3"]) == 2
+    assert "--noise=3: expected 0 for none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variant", "argument", "expected"),
+    [
+        ("b", "--crossover=1", "the networks 'style', which have no styles with styles_of_layers=False"),
+        (
+            "d",
+            "--noise=0",
+            "these networks have no --noise: of what can be asked for in sampling they have psi, psi_lay",
+        ),
+    ],
+)
+def test_rows_of_the_table_without_styles_or_noise_say_so(variant, argument, expected, pictures, tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(plain(small(pictures, variant))))
+    assert styles.main([f"--workdir={tmp_path}", argument]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert error[-1].startswith("error: ") and expected in error[-1]
 
 
 def test_a_program_is_compiled_once_however_many_ask_for_it():

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.command import EXPERIMENT, REPOSITORY, SMALL
+from tests.command import EXPERIMENT, PATIENCE, REPOSITORY, SMALL
 from tests.outcome import assert_same_arrays, assert_same_run, lines_without_seconds, newest
 
 UPDATES = 500
@@ -46,7 +46,7 @@ def start(folder: Path, *extra: str, largest_file: int | None = None) -> subproc
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
-    out, error = process.communicate(timeout=240)
+    out, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, error + out
     assert "Traceback" not in out + error
     return out, error
@@ -54,7 +54,7 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
 
 def wait_for_update(process: subprocess.Popen[str], folder: Path, step: int) -> None:
     """Returns once the run, which is slow to start and quick to run, has written down an update."""
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + PATIENCE
     while last_step(folder) < step:
         assert process.poll() is None, f"it ended before update {step}: {process.communicate()}"
         assert time.monotonic() < deadline

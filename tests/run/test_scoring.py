@@ -91,7 +91,7 @@ def test_scores_are_those_of_each_replicas_images_beside_the_drawn_reference(con
     assert found["fid_768"]["std"] is None
     assert found["fid_768"]["protocol"].startswith("150 against 300 images")
     assert found["fid_768"]["protocol"].endswith(
-        "reference mnist5k train, 300 of 4,000; batch statistics of 32 latents"
+        "reference mnist5k train, 300 of 4,000; batch statistics, if any, of 32 latents"
     )
     assert found["fid_768"]["value"][0] != found["fid_768"]["value"][1]
 
@@ -142,7 +142,7 @@ def test_the_length_of_paths_is_that_of_neighbours_on_them(config, game):
     protocol = (
         "12 whole paths, slerp in z, epsilon 0.0001, percentiles 1 to 99; square distances (not LPIPS) of toy trunk"
     )
-    assert found["path_length_768"]["protocol"] == f"{protocol}, features 768; batch statistics of 32 latents"
+    assert found["path_length_768"]["protocol"] == f"{protocol}, features 768; batch statistics, if any, of 32 latents"
 
 
 def test_several_scores_look_at_images_that_are_drawn_once(config, game, monkeypatch):
@@ -269,6 +269,23 @@ def test_stopping_ends_it_at_the_next_batch(config, game):
         scoring.make(config, game[0])(game[1], lambda: True)
 
 
+def test_a_signal_to_another_host_ends_it_between_replicas(config, game, monkeypatch):
+    config.evaluation.scores = ("classifier_score",)
+    heard: list[str] = []
+    turns = iter(([], ["SIGTERM"]))  # What all hosts agree on before the first replica, and before the second.
+    drawn: list[int] = []
+    make_draw = scoring.make_draw
+
+    def recording(*arguments):
+        draw = make_draw(*arguments)
+        return lambda state, replica, count: [drawn.append(replica), draw(state, replica, count)][1]
+
+    monkeypatch.setattr(scoring, "make_draw", recording)
+    with pytest.raises(scoring.StoppedError):
+        scoring.make(config, game[0])(game[1], lambda: bool(heard), lambda: heard.extend(next(turns)))
+    assert drawn == [0]
+
+
 def test_images_that_are_not_finite_are_refused(config, game):
     built, state = game
     average = jax.tree.map(lambda leaf: leaf * jnp.nan, state.generator.average)
@@ -293,4 +310,6 @@ def test_a_sampling_option_is_part_of_the_protocol_and_not_of_the_run(config, ga
     # A psi of 1 is none, and every score of networks that have styles says so.
     assert protocol("psi") == protocol("psi", psi=1.0) == f"{plain}; psi=1"
     assert protocol("psi", psi=0.7) == f"{plain}; psi=0.7"
+    # A noise of 1 is that of each image's own, as without the option.
+    assert protocol("noise", noise=1) == plain and protocol("noise", noise=0) == f"{plain}; noise=0"
     assert "truncation" not in config.to_json()

@@ -156,7 +156,9 @@ def test_an_ordinary_gan_has_no_test_errors(quick_compilation, tmp_path: Path) -
     assert len(list((tmp_path / "samples").iterdir())) == 2
 
 
-def test_replicas_are_reported_one_by_one_with_their_ensemble(quick_compilation, tmp_path: Path) -> None:
+def test_replicas_are_reported_one_by_one_with_their_mean_and_their_ensemble(
+    quick_compilation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = game()
     config.replicas = 2
     config.batch_size = 400
@@ -166,7 +168,9 @@ def test_replicas_are_reported_one_by_one_with_their_ensemble(quick_compilation,
     assert summary["replicas"] == 2 and summary["device"].startswith("2 x ")
     for name in ("test_errors", "test_errors_raw", "best_test_errors"):
         assert len(summary[name]) == 2
-    assert isinstance(summary["ensemble_errors"], int)
+    errors, ensemble = np.array(summary["test_errors"]), summary["ensemble_errors"]
+    said = f"of 2 replicas: {errors.mean():.1f} ± {errors.std(ddof=1):.1f}; ensemble: {ensemble}"
+    assert said in capsys.readouterr().out and isinstance(ensemble, int)
     evaluations = [line for line in strict_lines(tmp_path) if "test_errors" in line]
     assert [len(line["test_errors"]) for line in evaluations] == [2, 2, 2]
     raw = np.array([line["test_errors_raw"] for line in evaluations])
@@ -258,7 +262,7 @@ def test_fewer_epochs_than_are_done_are_evaluated_where_the_run_ended(tmp_path: 
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
 
-def test_more_epochs_are_evaluated_at_the_same_updates_as_ever(tmp_path: Path) -> None:
+def test_more_epochs_are_evaluated_at_the_same_updates_as_ever(quick_compilation, tmp_path: Path) -> None:
     config = game()
     config.batch_size, config.steps_per_chunk, config.evaluation.interval = 400, 4, 8  # 10 updates an epoch.
     for config.epochs in (1, 3):
@@ -294,17 +298,6 @@ def test_a_run_goes_on_with_the_data_that_it_began_with_alone(tmp_path: Path, mo
     assert evaluate.main([f"--workdir={tmp_path}"]) == 2
     assert sample.main([f"--workdir={tmp_path}", "--count=1"]) == 0
     assert workdir.load(tmp_path).data.fingerprint == recorded
-
-
-def test_several_replicas_end_with_their_mean_and_their_ensemble(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = game()
-    config.replicas, config.batch_size = 3, 400
-    summary = train.run(config, tmp_path)
-    errors = np.array(summary["test_errors"])
-    expected = f"of 3 replicas: {errors.mean():.1f} ± {errors.std(ddof=1):.1f}; ensemble: {summary['ensemble_errors']}"
-    assert expected in capsys.readouterr().out
 
 
 def test_too_little_memory_is_told_and_other_failures_are_not_hidden() -> None:

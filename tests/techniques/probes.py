@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from igan.game.technique import Technique
-from igan.types import Array, Critique, Examples, Player, Seen, View
+from igan.types import Array, Critique, Examples, Network, Networks, Player, Seen, View
 from tests.contexts import turn
 
 SLOPE = np.float32([[0.3, -0.5], [0.7, 0.2]])  # Of the discriminator below, in each pixel.
@@ -31,6 +31,18 @@ def look_at(real: Any, fake: Any, seed: int = 0) -> View:
     return View(
         seen[0], seen[1], None, turn(), jax.random.key(seed), judge, lambda latents, labels=None: seen[1].images
     )
+
+
+def scalar_networks(generate: Callable[..., Any], discriminate: Callable[..., Any]) -> Networks:
+    """Networks of one parameter each, 0 at the start, for games that can be played by hand.
+
+    Args:
+      generate, discriminate: (parameter, variables, context, latents or images) -> (what it says, variables).
+    """
+    generator, discriminator = (
+        Network(lambda context, inputs: (jnp.zeros(()), {}), apply, lambda *_: "") for apply in (generate, discriminate)
+    )
+    return Networks(generator, discriminator, lambda key, count: jnp.zeros((count, 1)), (-1.0, 1.0))
 
 
 def draw(count: int = 6) -> np.ndarray:

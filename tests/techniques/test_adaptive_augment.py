@@ -10,7 +10,7 @@ import pytest
 
 from igan.config import validate
 from igan.errors import UserError
-from igan.game import step
+from igan.game import step, technique
 from igan.game.technique import Technique
 from igan.techniques import adaptive_augment
 from igan.techniques.adaptive_augment import GROUPS, Draws, Memory, augment, moved
@@ -241,10 +241,20 @@ def test_an_objective_whose_logits_have_no_sign_is_refused(small):
     """All logits of wasserstein may be shifted by one number, so that their signs say nothing about overfitting."""
     small.techniques.adaptive_augment.enabled = True
     validate(small)
-    comparing = Technique(discriminator_loss=lambda state, view: (jnp.zeros(()), {}))
-    tested = adaptive_augment.make()
-    reason = tested.conflict({"wasserstein": comparing, "adaptive_augment": tested})
-    assert reason is not None and "the sign of a logit says nothing with wasserstein" in reason
-    assert tested.conflict({"wasserstein": Technique(), "adaptive_augment": tested}) is None  # Without its loss.
-    scheduled = adaptive_augment.make(final_probability=0.5)  # Asks no logit.
-    assert scheduled.conflict({"wasserstein": comparing, "adaptive_augment": scheduled}) is None
+    tested, scheduled = adaptive_augment.make(), adaptive_augment.make(final_probability=0.5)
+
+    def reason(name, tested=tested, **settings):
+        return tested.conflict(technique.load({name: {"enabled": True} | settings}) | {"adaptive_augment": tested})
+
+    for name in ("wasserstein", "relativistic", "boundary_equilibrium", "least_squares"):  # Labels 0 and 1: 1/2.
+        assert f"the sign of a logit says nothing with {name}" in (reason(name) or "")
+        assert reason(name, scheduled) is None  # Asks no logit.
+    assert reason("least_squares", generated_label=-1.0, generator_label=0.0) is None  # Labels -1 and 1.
+    assert reason("wasserstein", discriminator_weight=0.0) is None  # Without its loss.
+    assert reason("hinge") is None is reason("r1")
+    another = Technique(discriminator_loss=comparing, objective=True, boundary=0.5)  # Of whatever name.
+    assert tested.conflict({"mine": another, "adaptive_augment": tested}) is not None
+
+
+def comparing(state, view):
+    return jnp.zeros(()), {}

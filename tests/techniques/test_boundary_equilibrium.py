@@ -3,11 +3,16 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from igan.errors import UserError
+from igan.game import optimizer, step
+from igan.game.technique import Game
 from igan.techniques import boundary_equilibrium
-from tests.techniques.probes import draw, look_at
+from igan.types import Batch, Critique, Examples, GameState, Player
+from tests.contexts import turn
+from tests.techniques.probes import draw, look_at, scalar_networks
 
 
 def test_one_step_of_k_and_the_measure_of_convergence_by_hand():
@@ -52,8 +57,36 @@ def test_losses_are_those_of_numpy_and_compare_with_what_was_shown():
     np.testing.assert_allclose(technique.update(share, view), moved, rtol=1e-6)
     report = technique.report(share, view)
     np.testing.assert_allclose(report["convergence"], real + abs(0.7 * real - fake), rtol=1e-6)
-    # k is held constant by the players: it moves by its rule alone.
-    assert float(jax.grad(lambda share: technique.generator_loss(share, view)[0])(share)) == 0
+
+
+def test_k_is_a_constant_of_both_players_of_whom_none_moves_the_other():
+    """D(x) = psi x and G(z) = theta, real images are 1: L(x) = 1 - psi and L(G(z)) = (1 - psi) theta."""
+
+    def generate(theta, variables, context, latents):
+        return theta * jnp.ones((len(latents), 2)), variables
+
+    def judge(psi, variables, context, images):
+        return Critique(jnp.zeros(len(images)), images, reconstruction=psi * images), variables
+
+    tx, theta, psi, share = optax.sgd(0.1), jnp.float32(0.8), jnp.float32(0.5), jnp.float32(0.3)
+    game = Game(
+        scalar_networks(generate, judge),
+        {"boundary_equilibrium": boundary_equilibrium.make(diversity=0.7, gain=0.2)},
+        tx,
+        tx,
+        optimizer.average_rate(1.0),
+    )
+    players = [Player(each, {}, tx.init(each), each) for each in (theta, psi)]
+    before = GameState(jnp.int32(0), jax.random.key(0), *players, {"boundary_equilibrium": share})
+    given = turn(), jax.random.key(1), Batch(Examples(jnp.ones((3, 2))))
+    after, _ = step.update_discriminator(game, before, *given)
+    # The slope of (1 - psi) - k (1 - psi) theta; then k by its rule, of the errors before the step.
+    np.testing.assert_allclose(after.discriminator.params, 0.5 + 0.1 * (1 - 0.3 * 0.8), rtol=1e-6)
+    np.testing.assert_allclose(after.techniques["boundary_equilibrium"], 0.3 + 0.2 * (0.7 * 0.5 - 0.4), rtol=1e-6)
+    assert after.generator.params == theta
+    last, _ = step.update_generator(game, before, *given)
+    np.testing.assert_allclose(last.generator.params, 0.8 - 0.1 * 0.5, rtol=1e-6)
+    assert last.discriminator.params == psi and last.techniques["boundary_equilibrium"] == share
 
 
 @pytest.mark.parametrize(

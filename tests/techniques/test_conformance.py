@@ -60,6 +60,7 @@ class Played(NamedTuple):
     game: step.Game
     states: list[GameState]
     metrics: list[Metrics]
+    update: Callable[[GameState, Batches], tuple[GameState, Metrics]]  # Compiled.
     programs: int
 
 
@@ -72,7 +73,7 @@ def play(name: str) -> Played:
         state, numbers = update(states[-1], one_of_each(game))
         states.append(state)
         metrics.append(numbers)
-    return Played(game, states, metrics, update._cache_size())
+    return Played(game, states, metrics, update, update._cache_size())
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_two_replicas_play_two_games(name, played):
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), *ones)._replace(step=ones[0].step)
     replicated = jax.vmap(functools.partial(step.update, game), in_axes=(STATE_AXES, None), out_axes=(STATE_AXES, 0))
     after, metrics = jax.jit(replicated)(both, one_of_each(game))
-    alone = [jax.jit(functools.partial(step.update, game))(each, one_of_each(game)) for each in ones]
+    alone = [played.update(each, one_of_each(game)) for each in ones]
     for index, (state, numbers) in enumerate(alone):
         pick = functools.partial(jax.tree.map, lambda leaf, index=index: leaf[index])
         same = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5)

@@ -3,9 +3,6 @@
 Whole updates are held against PyTorch in test_penalties.py.
 """
 
-import doctest
-import importlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -201,6 +198,21 @@ def test_batch_normalisation_in_the_discriminator_is_refused_with_a_reason(name,
         experiment.build(small)
 
 
+@pytest.mark.parametrize("name", PENALTIES)
+def test_the_switch_of_a_batch_normalisation_that_is_in_the_way_is_named(small, name):
+    with small.unlocked():
+        small.networks = models.defaults("dcgan")
+    small.networks.update(generator_widths=(4, 4, 4), discriminator_widths=(4, 4, 4))
+    for each, settings in small.techniques.items():
+        settings.enabled = each in ("non_saturating", name)
+    dataset = experiment.load(small).dataset
+    with pytest.raises(UserError, match=rf"{name} needs .*: set --config\.networks\.discriminator_norm=none") as error:
+        experiment.compose(small, dataset)
+    assert "\n" not in str(error.value)
+    small.networks.discriminator_norm = "none"
+    experiment.compose(small, dataset)
+
+
 @pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("family", ["fully_connected", "convolutional"])
 def test_networks_that_say_so_look_at_each_image_by_itself(random, family):
@@ -215,9 +227,3 @@ def test_networks_that_say_so_look_at_each_image_by_itself(random, family):
     judge = jax.jit(lambda images: networks.discriminator.apply(params, variables, at(1), images)[0].logits)
     np.testing.assert_allclose(judge(images)[0], judge(others)[0], rtol=1e-5)
     assert judge(images)[1] != judge(others)[1]
-
-
-@pytest.mark.parametrize("name", PENALTIES)
-def test_the_examples_of_the_docstrings(name):
-    module = importlib.import_module(f"igan.techniques.{name}")
-    assert doctest.testmod(module).failed == 0

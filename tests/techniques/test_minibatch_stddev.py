@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from igan.config import validate
 from igan.errors import UserError
@@ -49,14 +48,6 @@ def test_images_that_are_all_alike_have_the_root_of_epsilon_and_a_finite_slope()
     alike = jnp.full((4, 4, 4, 2), 0.7)
     np.testing.assert_allclose(minibatch_stddev(alike, 4)[..., -1], 1e-4, rtol=1e-3)
     assert np.all(np.isfinite(jax.grad(lambda features: jnp.sum(minibatch_stddev(features, 4)))(alike)))
-
-
-def test_devices_that_share_a_batch_share_its_groups(random):
-    features = jnp.asarray(random.normal(size=(8, 2, 2, 3)), jnp.float32)
-    mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
-    dealt = jax.device_put(features, NamedSharding(mesh, PartitionSpec("data")))
-    found = jax.jit(minibatch_stddev, static_argnums=1)(dealt, 4)
-    np.testing.assert_allclose(found, minibatch_stddev(features, 4), rtol=1e-6)
 
 
 def test_a_batch_of_six_is_no_groups_of_four(small):

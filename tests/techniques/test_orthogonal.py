@@ -35,12 +35,18 @@ def test_only_kernels_are_drawn_apart():
         "layer": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
         "embedding": jnp.ones((2, 2)),
         "norm": {"scale": jnp.ones((2, 2))},
+        "depthwise": {"kernel": jnp.ones(2)},  # Of one axis: it has no filters to be drawn apart.
     }
     optimizer = orthogonal(optax.sgd(1.0), strength=0.5)
     updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
     # 0.5 * 4 * W (W^T W off the diagonal), of twos.
     np.testing.assert_array_equal(updates["layer"]["kernel"], -4 * jnp.ones((2, 2)))
-    for leaf in (updates["layer"]["bias"], updates["embedding"], updates["norm"]["scale"]):
+    for leaf in (
+        updates["layer"]["bias"],
+        updates["embedding"],
+        updates["norm"]["scale"],
+        updates["depthwise"]["kernel"],
+    ):
         np.testing.assert_array_equal(leaf, jnp.zeros_like(leaf))
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from igan.errors import UserError
 from igan.game import optimizer, step
+from igan.game.schedule import Schedule
 from igan.game.technique import Game, Technique
-from igan.techniques import r1, r2
+from igan.techniques import r1, r2, unrolled
 from igan.techniques.r1 import slope_penalty
 from igan.types import Batch, Batches, Context, Critique, Examples, GameState, Network, Networks, Player
 from tests.contexts import turn
@@ -146,7 +147,7 @@ def test_a_lookahead_differentiates_a_penalty_that_is_due(technique):
     """Through the steps of an unrolled discriminator: derivatives of the third order, through a branch."""
 
     def unroll(player: Player, objective, optimizer: optax.GradientTransformation):
-        return player.params - RATE * jax.grad(objective)(player.params, 0)
+        return player.params - RATE * jax.grad(objective)(player.params, INTERVAL - 1)  # After one step: it is due.
 
     found = []
     for interval, gamma in ((1, GAMMA), (INTERVAL, GAMMA / INTERVAL)):
@@ -157,3 +158,27 @@ def test_a_lookahead_differentiates_a_penalty_that_is_due(technique):
         found.append(step.update(game, state, Batches((batch,), (batch,)))[1]["g/other"])
     assert np.isfinite(found[0])
     np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("technique", [r1, r2])
+def test_each_step_ahead_is_due_where_that_step_of_the_discriminator_will_be(technique):
+    """After the updates 0, 1 and 2 of two steps each, the five ahead begin at the counts 2, 4 and 6; 4 and 8 are due.
+
+    With the generator's own count all of them were due at once, or none.
+    """
+    ahead = unrolled.make(5)._replace(generator_loss=None)
+    game, state = linear_game(technique.make(gamma=GAMMA, interval=INTERVAL))
+    game = game._replace(
+        techniques={**game.techniques, "unrolled": ahead}, schedule=Schedule(discriminator_steps=STEPS)
+    )
+    state = state._replace(techniques=dict.fromkeys(game.techniques))
+    batch = Batch(Examples(jnp.ones((3, 2))))
+
+    @jax.jit
+    def sizes(number):
+        at = turn(step=number)  # One step of the generator an update.
+        found = step.look_ahead(game, state, at, jax.random.key(1), batch, batch.real)
+        return jnp.linalg.norm(found)
+
+    shrunk = 1 - RATE * INTERVAL * GAMMA
+    np.testing.assert_allclose([sizes(number) for number in range(3)], 5 * shrunk ** np.array([1, 2, 1]), rtol=1e-5)

@@ -41,6 +41,14 @@ def test_the_numbers_by_hand():
     np.testing.assert_allclose(play(REAL, FAKE, comparison="average")[0], 0.510253, rtol=2e-6)
 
 
+def test_images_that_nobody_can_tell_apart_cost_both_players_the_logarithm_of_two(random):
+    """A discriminator that says nothing, or real images that are the generated ones, pair by pair."""
+    logits = np.float32(random.normal(0, 2, 5))
+    for real, fake in ((np.zeros(5, np.float32),) * 2, (logits, logits)):
+        np.testing.assert_allclose(play(real, fake), np.log(2), rtol=1e-6)
+    assert all(abs(float(loss) - np.log(2)) > 0.02 for loss in play(logits, logits[::-1]))  # Other pairs.
+
+
 @each_loss
 @each_comparison
 def test_both_players_losses_are_those_of_numpy(comparison, loss, random):

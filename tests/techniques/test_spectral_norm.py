@@ -60,8 +60,9 @@ def by_layer(tree):
 
 
 @functools.cache
-def game() -> Game:
-    techniques = technique.load({"non_saturating": {"enabled": True}}) | {"spectral_norm": make("both")}
+def game(*penalties: str) -> Game:
+    techniques = technique.load({name: {"enabled": True} for name in ("non_saturating", *penalties)})
+    techniques["spectral_norm"] = make("both")
     networks = load("fully_connected", "both", (3, 3, 1), **NARROW)
     return Game(networks, techniques, optax.sgd(RATE), optax.sgd(RATE), optimizer.average_rate(0.1))
 
@@ -73,13 +74,14 @@ def batches() -> Batches:
 
 
 @functools.cache
-def start():
-    return jax.jit(functools.partial(step.initialize, game()))(jax.random.key(0), batches().discriminator[0].real)
+def start(*penalties):
+    begin = jax.jit(functools.partial(step.initialize, game(*penalties)))
+    return begin(jax.random.key(0), batches().discriminator[0].real)
 
 
-def moved(state, phase, *batch):
+def moved(state, phase, batch, *penalties):
     key = stream(state.key, f"{phase.__name__.removeprefix('update_')}/0", 0)
-    return jax.jit(lambda state: phase(game(), state, turn(), key, *batch)[0])(state)
+    return jax.jit(lambda state: phase(game(*penalties), state, turn(), key, batch)[0])(state)
 
 
 @pytest.mark.parametrize("family", [name for name in COUNTS if name in models.known()])
@@ -114,11 +116,11 @@ def test_kernels_start_as_those_of_the_family(family):
 
 def test_a_step_of_the_discriminator_is_one_power_iteration_and_one_of_the_generator_none():
     """Though real and generated images go through it, in both steps, and the penalties of others."""
-    before = start()
-    after = moved(before, step.update_discriminator, batches().discriminator[0])
+    before = start("r1")  # Whose pass is one more through the discriminator.
+    after = moved(before, step.update_discriminator, batches().discriminator[0], "r1")
     assert_one_iteration(before.discriminator, after.discriminator, layers=3)
     jax.tree.map(np.testing.assert_array_equal, after.generator.variables, before.generator.variables)
-    last = moved(after, step.update_generator, batches().generator[0])
+    last = moved(after, step.update_generator, batches().generator[0], "r1")
     jax.tree.map(np.testing.assert_array_equal, last.discriminator.variables, after.discriminator.variables)
     assert_one_iteration(after.generator, last.generator, layers=2)
 

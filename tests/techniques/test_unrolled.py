@@ -16,11 +16,14 @@ from igan.data import space
 from igan.errors import UserError
 from igan.game import optimizer, step, technique
 from igan.game.technique import Game, Technique
+from igan.run import experiment, summary
 from igan.techniques.historical_averaging import historical_averaging
 from igan.techniques.unrolled import make, unroll
-from igan.types import Batch, Critique, Examples, GameState, Network, Networks, Player
+from igan.types import Batch, Critique, Examples, GameState, Player
 from tests.contexts import turn
+from tests.run.test_mixture import tiny
 from tests.techniques import probes
+from tests.techniques import test_objectives as toy
 
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
@@ -142,14 +145,7 @@ def play(techniques: dict[str, Technique], tx: optax.GradientTransformation, **v
         said = Critique(psi * images[:, 0, 0, 0], images[:, 0, 0])
         return said, {"statistics": variables["statistics"] + 1}
 
-    nothing = lambda context, inputs: (jnp.zeros(()), {})  # noqa: E731
-    networks = Networks(
-        Network(nothing, generate, lambda *_: ""),
-        Network(nothing, judge, lambda *_: ""),
-        lambda key, count: jnp.zeros((count, 1)),
-        (-1.0, 1.0),
-    )
-    game = Game(networks, techniques, tx, optax.sgd(1.0), optimizer.average_rate(1.0))
+    game = Game(probes.scalar_networks(generate, judge), techniques, tx, optax.sgd(1.0), optimizer.average_rate(1.0))
     theta, psi = jnp.asarray(0.5), jnp.asarray(0.3)
     moments = tx.update(jnp.asarray(0.7), tx.init(psi), psi)[1]
     players = Player(theta, {}, optax.sgd(1.0).init(theta), theta), Player(psi, variables, moments, psi)
@@ -227,7 +223,75 @@ def test_through_convolutions_spectral_norm_and_batch_statistics():
     jax.tree.map(np.testing.assert_array_equal, slope.state.discriminator, state.discriminator)
 
 
-# What is refused.
+def test_an_update_is_that_of_pytorch():
+    """Three steps ahead by an Adam that has moved, written out there: PyTorch's own is not differentiable."""
+    torch = pytest.importorskip("torch", reason="pip install igan[parity]")
+    steps, rate, adam = 3, 0.5, ADAM | {"learning_rate": 0.05, "b2": 0.9, "epsilon": 1e-4}
+    with jax.enable_x64(True):
+        game, state, batches = toy.begin(logistic(steps), optimizer.make(adam, 100))
+        descent = optax.sgd(rate)
+        game = game._replace(generator_optimizer=descent)
+        of_generator = state.generator._replace(opt_state=descent.init(state.generator.params))
+        after, metrics = jax.jit(functools.partial(step.update, game))(state._replace(generator=of_generator), batches)
+    made, judging = (
+        {name: torch.tensor(value, requires_grad=True) for name, value in params.items()}
+        for params in (toy.GENERATOR, toy.DISCRIMINATOR)
+    )
+    latents, real = torch.tensor(toy.LATENTS), torch.tensor(toy.REAL)
+
+    def logits(params, images):
+        return toy.through(params, images, torch.tanh)[:, 0]
+
+    def loss(params, real, fake):
+        return toy.DISCRIMINATOR_OF_MINIMAX(torch, logits(params, real), logits(params, fake))
+
+    def descend(params, moments, value, count):
+        slopes = torch.autograd.grad(value, list(params.values()), create_graph=True)
+        for name, slope in zip(params, slopes, strict=True):
+            mean, square = moments[name]
+            mean, square = 0.5 * mean + 0.5 * slope, 0.9 * square + 0.1 * slope**2
+            root = torch.sqrt(square / (1 - 0.9**count) + adam["epsilon"])
+            moments = moments | {name: (mean, square)}
+            params = params | {name: params[name] - adam["learning_rate"] * mean / (1 - 0.5**count) / root}
+        return params, moments
+
+    def fake():
+        return toy.through(made, latents, torch.tanh) + made["shift"]
+
+    moments = {name: (torch.zeros_like(each), torch.zeros_like(each)) for name, each in judging.items()}
+    params, moments = descend(judging, moments, loss(judging, real[0], fake().detach()), 1)
+    params, moments = (jax.tree.map(lambda leaf: leaf.detach().requires_grad_(), each) for each in (params, moments))
+    for name, each in params.items():
+        np.testing.assert_allclose(after.discriminator.params[name], each.detach(), rtol=1e-7, atol=1e-9, err_msg=name)
+    images = fake()
+    for count in range(2, 2 + steps):
+        params, moments = descend(params, moments, loss(params, real[1], images), count)
+    value = -loss(params, real[1], images)
+    np.testing.assert_allclose(metrics["g/minimax"] + metrics["g/unrolled"], value.item(), rtol=1e-7)
+    for name, slope in zip(made, torch.autograd.grad(value, list(made.values())), strict=True):
+        expected = (made[name] - rate * slope).detach()
+        np.testing.assert_allclose(after.generator.params[name], expected, rtol=1e-7, atol=1e-9, err_msg=name)
+        assert rate * slope.abs().max() > 1e-2
+
+
+# What is said in advance, and what is refused.
+
+
+@pytest.mark.parametrize(("steps", "recompute", "times"), [(7, False, 7), (7, True, 1), (1, False, 1)])
+def test_a_run_says_in_advance_how_much_memory_the_steps_need(capsys, steps, recompute, times):
+    config = tiny()
+    config.steps_per_chunk = 1
+    for name, each in config.techniques.items():
+        each.enabled = name in ("minimax", "unrolled")
+    config.techniques.unrolled.update(steps=steps, recompute=recompute)
+    built = experiment.build(config)
+    summary.announce(built, config)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("unrolled: ")]
+    params = sum(leaf.size for leaf in jax.tree.leaves(built.engine.state_shape.discriminator.params))
+    # Of both replicas, Adam's two moments, and some counts beside.
+    assert float(line.split(" moments, ")[1].split(" MB")[0]) == pytest.approx(steps * 3 * 4 * params / 1e6, rel=0.05)
+    assert f"keep {steps} times" in line and f"and {times} times what one of its steps computes" in line
+    assert ("recompute=True" in line) == (times > 1)
 
 
 @pytest.mark.parametrize("steps", [0, -1, 51, 10**20, 2.5, float("nan"), "5", True, None])

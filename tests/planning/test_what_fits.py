@@ -1,0 +1,70 @@
+"""The table of what fits where: its commands and its cells. No compiler is asked."""
+
+import importlib.util
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "what_fits.py"
+FITS = {"fits": True, "bytes_per_device": 300 * 2**20, "seconds_per_update_bound": 2.5e-5, "bounded_by": "memory"}
+REFUSED = {"fits": False, "bytes_per_device": 17 * 2**30, "seconds_per_update_bound": None, "bounded_by": None}
+
+
+@pytest.fixture(scope="module")
+def what_fits():
+    spec = importlib.util.spec_from_file_location("what_fits", SCRIPT)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_commands(what_fits):
+    found = what_fits.command("gans:sagan_128", "tpu:v5e:8x8")
+    assert found[:2] == ["--config=experiments/gans.py:sagan_128", "--target=tpu:v5e:8x8"]
+    assert "--config.data.image_size=128" in found and not any("replicas" in each for each in found)
+    expected = ["--config=experiments/mnist.py", "--target=gpu:h100:8", "--config.replicas=8"]
+    assert what_fits.command("mnist", "gpu:h100:8", 8) == expected
+
+
+def test_every_row_is_an_experiment(what_fits):
+    for row in what_fits.all_rows():
+        assert (SCRIPT.parents[2] / "experiments" / f"{row.partition(':')[0]}.py").is_file()
+
+
+def test_where_a_batch_cannot_be_shared_there_are_as_many_replicas_as_devices(what_fits, monkeypatch):
+    asked = []
+
+    def run(command, **_):
+        asked.append(command[3:])
+        if len(asked) == 1:
+            error = "note: compiling\nerror: a batch of 100 cannot be dealt out evenly over 8 devices\n"
+            return subprocess.CompletedProcess(command, 2, "", error)
+        return subprocess.CompletedProcess(command, 0, json.dumps(FITS | {"replicas": 8}), "")
+
+    monkeypatch.setattr(what_fits.subprocess, "run", run)
+    found = what_fits.plan("mnist", "gpu:h100:8", minutes=1)
+    assert asked == [[*what_fits.command("mnist", "gpu:h100:8", count), "--json"] for count in (0, 8)]
+    assert found["command"] == asked[1][:-1] and found["fits"]
+    monkeypatch.setattr(what_fits.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, "", "a\nb"))
+    assert what_fits.plan("mnist", "gpu:h100:8", minutes=1)["error"] == "b"
+
+
+def test_the_table(what_fits):
+    known = {
+        ("mnist", "gpu:h100:1"): FITS | {"replicas": 1},
+        ("mnist", "gpu:h100:8"): FITS | {"replicas": 8},
+        ("mnist", "tpu:v5e:2x4"): REFUSED | {"replicas": 1},
+        ("mnist", "tpu:v5e:8x8"): {"error": "not compiled within 60 minutes"},
+    }
+    lines = what_fits.table(known).splitlines()
+    assert (
+        lines[0] == "| `experiments/` | 1 x H100 | 8 x H100 | v5e-8 | v5e-64 | v4-32 |" and lines[1].count("|---") == 6
+    )
+    assert lines[2] == (
+        "| `mnist` | 300 MiB; 25 us, memory | 300 MiB; 25 us, memory; 8 replicas | **does not fit**, 17,408 MiB"
+        " | not compiled within 60 minutes | not yet |"
+    )
+    assert len(lines) == 2 + len(what_fits.all_rows())
