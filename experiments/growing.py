@@ -18,6 +18,13 @@ run does in which update it says before it begins. Rows `a` to `f` are those of 
     e          + noise                           4.42                                                   not yet
     f          + style mixing                    4.40                                                   not yet
 
+With `_narrow` behind its name a variant has 32 channels, three seeds in one program and 60,000 images, for a machine
+without a GPU:
+
+    python -m igan.main --config=experiments/growing.py:pggan_narrow
+    python -m igan.main --config=experiments/growing.py:f_narrow --config.data.name=mnist \
+        --config.data.image_size=32 --config.data.crop=pad
+
 The columns are of other data and sizes: only rows of one run of igan compare. Total images are the papers', 20 million
 and 25 million; on other data than CIFAR-10 that is as many epochs.
 """
@@ -29,6 +36,8 @@ from igan import recipes
 from igan.config import Config, check_variant, default
 
 IMAGES = 50_000  # Of CIFAR-10, to train on.
+NARROW = "_narrow"
+NARROW_RATE = 4.0  # Times the papers' rates.
 # Of images of 4, 8, 16, 32 pixels and of all that are larger: for eight devices, which one device also plays.
 STYLE = {
     "batch_sizes": (512, 256, 128, 64, 32),
@@ -86,8 +95,8 @@ SETUPS = {
 def get_config(variant: str = "") -> Config:
     """Returns the config of a variant, "pggan" if none is named."""
     variant = variant or "pggan"
-    check_variant("growing", variant, list(SETUPS))
-    setup = SETUPS[variant]
+    check_variant("growing", variant, [name + ending for name in SETUPS for ending in ("", NARROW)])
+    setup = SETUPS[variant.removesuffix(NARROW)]
     config = default(networks=setup.networks)
     config.experiment, config.variant = "growing", variant
     config.data.name = "cifar10"
@@ -97,4 +106,25 @@ def get_config(variant: str = "") -> Config:
     for name, settings in setup.techniques.items():
         config.techniques[name].update(settings)
     config.epochs = setup.images // IMAGES
+    if variant.endswith(NARROW):
+        narrow(config)
     return config
+
+
+def narrow(config: Config) -> None:
+    """Makes a game small enough for a laptop, with the scores of `experiments/mnist.py`."""
+    config.networks.update(latent_size=32, base=256, most=32, batch_sizes=(), rate_factors=())
+    config.networks.update(train_images=7_500, fade_images=7_500)
+    if config.networks.name == "style":
+        config.networks.update(mapping_layers=min(config.networks.mapping_layers, 4), mapping_width=32)
+    config.batch_size, config.replicas, config.steps_per_chunk, config.epochs = 64, 3, 25, 1
+    for player in (config.discriminator, config.generator):
+        player.learning_rate *= NARROW_RATE
+    config.reporting.samples_interval = 300
+    config.evaluation.images = config.evaluation.reference_images = 10_000
+    config.evaluation.scores = (
+        "classifier_score",
+        "fid_classifier",
+        "precision_recall_classifier",
+        "density_coverage_classifier",
+    )

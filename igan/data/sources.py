@@ -31,7 +31,8 @@ def load(
         there is one or one can be prepared, and the embedded digits otherwise.
       directory: where tensorflow-datasets keeps its data; "" means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
       image_size: side of the images in pixels, 0 for as they are. Only the images of a folder can be resized.
-      crop: "none": a folder's images must all be of one size; "center": resized and cropped to `image_size`.
+      crop: "none": a folder's images must all be of one size; "center": resized and cropped to `image_size`; "pad", for
+        others than folders: in the middle of black squares of `image_size`.
       corrupt: what to do about a folder's unreadable images: "error", or "skip" to leave them out and say so.
 
     Returns:
@@ -54,13 +55,16 @@ def load(
     if points.is_name(name):
         return points.load(name)
     if name.startswith(FOLDER_PREFIX):
+        _check_not_padded(crop, "image folders")
         return folder.load(name.removeprefix(FOLDER_PREFIX), image_size, crop, corrupt)
     dataset = _load_by_name(name, source, directory)
+    if crop == "pad":
+        return dataset.padded(image_size)
     height, width = dataset.train_images.shape[1:3]
     if image_size and (height, width) != (image_size, image_size):
         raise UserError(
             f"data.image_size={image_size} but the images of {dataset.name} are {width}x{height}, and only folders and "
-            "streams are resized: use --config.data.image_size=0"
+            "streams are resized: use --config.data.image_size=0, or --config.data.crop=pad for a black border"
         )
     return dataset
 
@@ -78,6 +82,7 @@ def open_stream(name: str, source: str, directory: str, image_size: int, crop: s
     (64, 64, 3).
     """
     _check_options(name, source, image_size, crop, corrupt)
+    _check_not_padded(crop, "streams")
     if points.is_name(name):
         raise UserError("points are not streamed, they fit into memory: use --config.data.stream=False")
     if name.startswith(FOLDER_PREFIX):
@@ -92,13 +97,13 @@ def open_stream(name: str, source: str, directory: str, image_size: int, crop: s
 
 
 def _check_options(name: str, source: str, image_size: int, crop: str, corrupt: str) -> None:
-    for option, value, known in (("source", source, SOURCES), ("crop", crop, CROPS), ("corrupt", corrupt, CORRUPT)):
+    for option, value, known in (("source", source, SOURCES), ("crop", crop, (*CROPS, "pad")), ("corrupt", corrupt, CORRUPT)):
         if value not in known:
             raise UserError(f"data.{option}='{value}' is unknown.{did_you_mean(value, known)}")
     if image_size < 0:
         raise UserError(f"data.image_size={image_size}: use --config.data.image_size=32, or 0 for images as they are")
     if crop != "none" and image_size == 0:
-        raise UserError(f"data.crop={crop} needs a size to crop to: set --config.data.image_size=32")
+        raise UserError(f"data.crop={crop} needs a size: set --config.data.image_size=32")
     if points.is_name(name):
         if source not in ("auto", "points"):
             raise UserError(f"data.name='{name}' is of points, not of data.source={source}: leave that at 'auto'")
@@ -121,6 +126,11 @@ def _check_options(name: str, source: str, image_size: int, crop: str, corrupt: 
         raise UserError(
             f"data.name='{name}' is not the name of a data set: 'mnist', 'cifar10' and 'folder:/path/to/images' are"
         )
+
+
+def _check_not_padded(crop: str, what: str) -> None:
+    if crop == "pad":
+        raise UserError(f"data.crop=pad is of named data sets in memory, not of {what}: use --config.data.crop=center")
 
 
 def _load_by_name(name: str, source: str, directory: str) -> Dataset:

@@ -120,7 +120,7 @@ def prepare(config: Config, records: Path, may_change: Sequence[str] = ()) -> tu
 
 def source_of(name: str) -> str:
     """Returns the `config.data.source` that a data set of this name came from."""
-    if name.removeprefix(sources.STACKED_PREFIX) == "mnist5k":
+    if name.removeprefix(sources.STACKED_PREFIX).startswith("mnist5k"):  # Padded, too.
         return "embedded"
     if points.is_name(name):
         return "points"

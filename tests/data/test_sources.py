@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from igan.data import load, tfds_source
+from igan.data import load, open_stream, tfds_source
 from igan.errors import UserError
 from tests.data.prepared import CLASSES, TEST, TRAIN, prepare, serialize, serialize_all, write_records
 
@@ -254,6 +254,37 @@ def test_prepared_data_are_not_resized_in_memory(tmp_path):
     assert_is_the_small_set(load("fashion_mnist", "tfds", str(tmp_path), image_size=6))
     with pytest.raises(UserError, match=r"--config\.data\.image_size=0"):
         load("mnist", "embedded", "", image_size=32)
+
+
+def test_padded_images_lie_in_the_middle_of_black_squares():
+    plain, padded = (load("mnist", "embedded", "", *how) for how in ((0, "none"), (32, "pad")))
+    for images, before in ((padded.train_images, plain.train_images), (padded.test_images, plain.test_images)):
+        assert images.shape[1:] == (32, 32, 1) and images.dtype == np.uint8
+        np.testing.assert_array_equal(images[:, 2:30, 2:30], before)
+        assert images.sum(dtype=np.int64) == before.sum(dtype=np.int64)  # Nothing else.
+    assert padded.name == "mnist5k_32px" != plain.name  # No score of one is beside a score of the other.
+    np.testing.assert_array_equal(padded.train_labels, plain.train_labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("mnist", 31, "31x31 pixels, and those of mnist5k are 28x28"),
+        ("mnist", 24, "24x24 pixels, and those of mnist5k are 28x28"),
+        ("mnist", 0, "needs a size"),
+        ("stacked_mnist", 32, "no place with stacked_mnist5k"),
+        ("ring", 0, "needs a size"),
+    ],
+)
+def test_what_cannot_be_padded_is_refused(name, size, message):
+    with pytest.raises(UserError, match=message):
+        load(name, "auto" if name == "ring" else "embedded", "", size, "pad")
+
+
+def test_folders_and_streams_are_not_padded(tmp_path):
+    for read in (load, open_stream):
+        with pytest.raises(UserError, match="named data sets in memory"):
+            read(f"folder:{tmp_path}", "auto", "", 32, "pad", "error")
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,12 @@ def build(pictures):
     """Builds an experiment once for each number of devices and of the attempt."""
 
     @functools.cache
-    def build(devices: int = 1, attempt: int = 0, replicas: int = 1):
-        config = small(pictures)
+    def build(devices: int = 1, attempt: int = 0, replicas: int = 1, variant: str = "pggan"):
+        config = small(pictures, variant)
         config.devices, config.replicas = devices, replicas
+        if variant == "f":
+            config.networks.update(batch_sizes=(8, 8), train_images=32)  # One image for each of eight devices.
+            config.techniques.r1.interval = 5
         return experiment.build(config)
 
     return build
@@ -140,11 +143,15 @@ def test_scores_see_images_as_large_as_the_data_and_say_how_large_they_were(buil
 
 def within_a_fade(built, seed: int = 1):
     """The metrics of an update in which 8 pixels fade in, from a state of the beginning."""
-    return jax.device_get(built.engine.run(state_at(built, 5, seed), built.plan.stage(5), 1)[1])
+    stage = built.plan.stage(5)
+    assert stage.name == "8 px fading in"
+    return jax.device_get(built.engine.run(state_at(built, 5, seed), stage, 1)[1])
 
 
-def test_devices_that_share_every_batch_play_the_same_game(build):
-    alone, shared = within_a_fade(build()), within_a_fade(build(devices=4))
+@pytest.mark.parametrize(("variant", "devices"), [("pggan", 4), ("f", 8)])
+def test_devices_that_share_every_batch_play_the_same_game(build, variant, devices):
+    """Style mixing, noise of each layer, groups of the minibatch deviation and lazy R1 are of the whole batch, too."""
+    alone, shared = (within_a_fade(build(count, variant=variant)) for count in (1, devices))
     for name, value in alone.items():
         np.testing.assert_allclose(shared[name], value, rtol=2e-3, atol=1e-4, err_msg=name)
 
