@@ -32,7 +32,7 @@ CONVOLUTIONS = {
 }
 BLOCKS = {"generator_widths": (8, 8, 8), "discriminator_widths": (8, 8, 8)}
 RESIDUAL = BLOCKS | {"latent_size": 64}
-R3GAN = {"latent_size": 64, "widths": (8, 8, 8), "group_size": 8}
+R3GAN = {"latent_size": 64, "widths": (8, 8, 8), "group_size": 16, "blocks": 1}
 BIGGAN = BLOCKS | {"piece_size": 16, "embedding_size": 16}
 AUTOENCODER = {"latent_size": 32, "width": 8}
 # Kernels are drawn by the size of each layer in these; in the others with DCGAN's standard deviation, 0.02.
