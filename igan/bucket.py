@@ -1,9 +1,12 @@
-"""A work directory in a bucket, `--workdir=gs://my-bucket/run` or `s3://...`, of a run on one host.
+"""A work directory in a bucket, `--workdir=gs://my-bucket/run` or `s3://...`.
 
 The run writes to a folder on its own disk, as every run does, and the folder is copied to the bucket every few seconds
 and at the end. Of the bucket nothing is asked but to put, get, list and delete objects: no rename and no lock. A
 checkpoint counts there once its `contents.json` is there, which is put after its other files and deleted before them;
 the records up to it are put before it. So whenever the machine is lost, what is in the bucket can be gone on with.
+
+Of several hosts each has such a folder, and the first one copies: it collects the whole state whenever it saves. Where
+another host is lost the first one ends at once, and what it has not copied yet is played again.
 
     python -m igan.bucket gs://my-bucket/run runs/run      copies a run to a folder, for igan.sample, igan.report, ...
 """
@@ -22,6 +25,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+import jax
+
+from igan import hosts
 from igan.errors import RunError, UserError, exit_code, one_line
 from igan.store import Bucket
 
@@ -78,8 +84,9 @@ def mirrored(url: str, seconds: float = SECONDS_BETWEEN) -> Iterator[Path]:
     >>> with mirrored("gs://my-bucket/run") as folder:  # doctest: +SKIP
     ...     train.run(config, folder)
     """
-    bucket = Bucket(url)
-    _answered(url, bucket.take)
+    is_first = jax.process_index() == 0
+    with hosts.together():
+        bucket = Bucket(url)
     folder = Path(tempfile.mkdtemp(prefix="igan-")) / "run"
     folder.mkdir()
     _shown[folder] = url
@@ -87,12 +94,17 @@ def mirrored(url: str, seconds: float = SECONDS_BETWEEN) -> Iterator[Path]:
     copying = threading.Thread(target=_keep_copying, args=(bucket, folder, stop, seconds), daemon=True)
     is_copied = True
     try:
-        _pull(bucket, folder)
-        copying.start()
-        is_copied = False
+        with hosts.together():  # The first one changes nothing there before all have what they go on with.
+            _answered(url, bucket.take if is_first else bucket.is_mine)
+            _pull(bucket, folder)
+        if is_first:
+            copying.start()
+            is_copied = False
         yield folder
         _end(stop, copying)
-        _push_at_last(bucket, folder)
+        with hosts.together():  # None ends as if all were done before all is there.
+            if is_first:
+                _push_at_last(bucket, folder)
         is_copied = True
     except BaseException as error:
         _end(stop, copying)
@@ -104,8 +116,9 @@ def mirrored(url: str, seconds: float = SECONDS_BETWEEN) -> Iterator[Path]:
             raise type(error)(str(error).replace(str(folder), url)) from error
         raise
     finally:
-        with suppress(Exception):
-            bucket.release()
+        if is_first:
+            with suppress(Exception):
+                bucket.release()
         if is_copied:
             shutil.rmtree(folder.parent, ignore_errors=True)
 

@@ -167,16 +167,14 @@ def run(config: Config) -> None:
         with directory() as folder:
             going_back.check(folder)
     if HOSTS.value and not WORKDIR.value:
-        raise UserError("--hosts needs a --workdir, on a disk that all hosts see")
-    if HOSTS.value and bucket.is_url(WORKDIR.value or ""):
-        raise UserError(f"--workdir={WORKDIR.value} is for a run on one host: several need a disk that all of them see")
+        raise UserError("--hosts needs a --workdir, in a bucket or on a disk that all hosts see")
     if HOSTS.value:
         hosts.join(HOSTS.value)
     if DRY_RUN.value:
         describe(config)
     else:
         with contextlib.nullcontext() if HOSTS.value else signals.raised(), directory() as folder:
-            train.run(config, folder, from_best=bool(FROM.value))
+            train.run(config, folder, bool(FROM.value), own_disks=bucket.is_url(WORKDIR.value or ""))
 
 
 def directory() -> contextlib.AbstractContextManager[Path]:

@@ -237,8 +237,6 @@ def test_a_run_goes_on_on_another_machine(tmp_path, capsys):
 
 def test_a_bucket_that_cannot_be_used_is_one_line(command, store, monkeypatch, tmp_path):
     refused(command(EXPERIMENT, "--workdir=foo://x/run"), "foo://x/run", "Protocol not known")
-    hosts = ["--hosts=localhost:1234,2,0", "--workdir=gs://x/run"]
-    refused(command(EXPERIMENT, *hosts), "gs://x/run", "one host", "a disk that all of them see")
     store.fails = PermissionError("no credentials")
     with pytest.raises(UserError, match=r"cannot use bucket://b/run \(PermissionError: no credentials\): check"):  # noqa: SIM117
         with mirrored("bucket://b/run"):

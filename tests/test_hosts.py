@@ -30,19 +30,28 @@ UPDATES_AN_EPOCH = 40
 HOST = """
 import os, resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ.get("LARGEST_FILE", -1)), resource.RLIM_INFINITY))
+from contextlib import nullcontext
 from pathlib import Path
 from tests.conftest import compiled_quickly
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=1"
-from igan import hosts
+import fsspec
+from igan import bucket, hosts
 from igan.data import embedded
 from igan.run import train
 from igan.errors import exit_code
+fsspec.config.conf["file"] = {"auto_mkdir": True}  # As a bucket, which has no folders.
 from tests.test_hosts import EXAMPLES_PER_CLASS, game
 embedded.TRAIN_PER_CLASS = EXAMPLES_PER_CLASS
 hosts.join(sys.argv[1])
 hosts.SECONDS_TO_SEE = 1
+in_bucket = bucket.is_url(sys.argv[2])
+
+def run():
+    with bucket.mirrored(sys.argv[2], seconds=0.2) if in_bucket else nullcontext(Path(sys.argv[2])) as folder:
+        train.run(game(*sys.argv[3:]), folder, own_disks=in_bucket)
+
 with compiled_quickly():
-    sys.exit(exit_code(lambda: train.run(game(*sys.argv[3:]), Path(sys.argv[2]))))
+    sys.exit(exit_code(run))
 """
 
 
@@ -62,7 +71,7 @@ def game(data: str, replicas: str, epochs: str, seed: str = "1") -> ConfigDict:
 
 
 def start(
-    folder: Path,
+    folder: Path | str,
     *arguments: str,
     second: tuple[str, ...] = (),
     second_folder: Path | None = None,
@@ -137,6 +146,32 @@ def test_two_hosts_stopped_and_resumed_are_one(tmp_path: Path, monkeypatch: pyte
     assert "plan:" not in ended[1][1], "the second host tells what the first does"
     epochs = str(json.loads((folder / "summary.json").read_text())["steps"] // UPDATES_AN_EPOCH + 1)
     for code, out, error in finish(start(folder, "embedded", "2", epochs)):
+        assert code == 0, error + out
+    assert_as_on_one_host(folder, tmp_path / "alone", "embedded", "2", epochs)
+
+
+TERMINATED = pytest.param(
+    signal.SIGTERM,
+    marks=pytest.mark.skipif(not os.environ.get("IGAN_LONG_TESTS"), reason="IGAN_LONG_TESTS=1: a minute of computing"),
+)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, TERMINATED])
+def test_two_hosts_without_a_common_disk_go_on_from_a_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
+    """The first host writes whole states into a folder of its own, whose copy in the bucket both begin with."""
+    monkeypatch.setattr(embedded, "TRAIN_PER_CLASS", EXAMPLES_PER_CLASS)
+    folder = tmp_path / "bucket" / "run"
+    processes = start(f"file://{folder}", "embedded", "2", "400")
+    wait_for_updates(folder)
+    processes[1].send_signal(how)
+    for code, out, error in finish(processes):
+        assert (code == 0) == (how == signal.SIGTERM), error + out
+    assert how == signal.SIGKILL or not (folder / "owner").exists()
+    steps = max(int(path.name) for path in (folder / "checkpoints").iterdir())
+    epochs = str(steps // UPDATES_AN_EPOCH + 1)
+    for code, out, error in finish(start(f"file://{folder}", "embedded", "2", epochs)):
         assert code == 0, error + out
     assert_as_on_one_host(folder, tmp_path / "alone", "embedded", "2", epochs)
 

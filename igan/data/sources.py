@@ -97,7 +97,8 @@ def open_stream(name: str, source: str, directory: str, image_size: int, crop: s
 
 
 def _check_options(name: str, source: str, image_size: int, crop: str, corrupt: str) -> None:
-    for option, value, known in (("source", source, SOURCES), ("crop", crop, (*CROPS, "pad")), ("corrupt", corrupt, CORRUPT)):
+    crops = (*CROPS, "pad")
+    for option, value, known in (("source", source, SOURCES), ("crop", crop, crops), ("corrupt", corrupt, CORRUPT)):
         if value not in known:
             raise UserError(f"data.{option}='{value}' is unknown.{did_you_mean(value, known)}")
     if image_size < 0:

@@ -8,22 +8,22 @@ import contextlib
 import errno
 import hashlib
 import json
-import logging
 import re
 import shutil
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from igan import files
+from igan import files, hosts
 from igan.errors import RunError, UserError, one_line
+from igan.run import orbax_log
 from igan.run.leaves import State, arrays_by_name, described, rebuild, specs_by_name
 from igan.types import Array
 
@@ -41,7 +41,8 @@ class Checkpoints:
     """The checkpoints of one run, the newest `keep` of them.
 
     `note` receives one line whenever something was found that a person should know; it prints to stderr by default.
-    With `read_only` nothing on disk is changed: that is how another process looks at a training that is going on.
+    With `read_only` nothing on disk is changed: that is how another process looks at a training that is going on. With
+    `own_disks` several hosts have a folder each: the first one writes whole states, and at the start all have the same.
 
     >>> with Checkpoints(workdir / "checkpoints", keep=3) as checkpoints:
     ...     found = checkpoints.restore_latest(like=state)
@@ -52,22 +53,33 @@ class Checkpoints:
     """
 
     def __init__(
-        self, directory: Path, keep: int, note: Callable[[str], object] | None = None, read_only: bool = False
+        self,
+        directory: Path,
+        keep: int,
+        note: Callable[[str], object] | None = None,
+        read_only: bool = False,
+        own_disks: bool = False,
     ) -> None:
         if keep < 2:
             raise UserError(f"{keep} checkpoints to keep are too few: expected 2 or more, as one may get damaged.")
         self._directory, self._keep, self._read_only = Path(directory).absolute(), keep, read_only
         self._note = note or (lambda line: print(line, file=sys.stderr, flush=True))
+        self._own_disks = own_disks and jax.process_count() > 1
         self._saving: int | None = None
         self._contents: dict[str, dict[str, Any]] = {}
-        _silence_orbax()
+        orbax_log.silence()
         # Orbax calls back just before the rename that makes a checkpoint count: there is none without its contents.
         options = ocp.AsyncOptions(post_finalization_callback=self._write_contents)
+        here = jax.process_index()
+        alone = {"primary_host": here, "active_processes": {here}, "barrier_sync_key_prefix": f"host{here}"}
+        processes = ocp.options.MultiprocessingOptions(**(alone if self._own_disks else {}))
         # Orbax would have every device write its part of what is replicated: a compilation for every shape.
-        arrays = ocp.type_handlers.ArrayHandler(use_replica_parallel=False)
-        types = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
-        handler = ocp.PyTreeCheckpointHandler(type_handler_registry=types)
-        self._orbax = ocp.AsyncCheckpointer(handler, async_options=options)
+        arrays = ocp.type_handlers.ArrayHandler(use_replica_parallel=False, primary_host=processes.primary_host)
+        types = ocp.type_handlers.create_type_handler_registry(
+            (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
+        )
+        handler = ocp.PyTreeCheckpointHandler(type_handler_registry=types, multiprocessing_options=processes)
+        self._orbax = ocp.AsyncCheckpointer(handler, async_options=options, multiprocessing_options=processes)
         if not read_only:
             _make_writable(self._directory)
             self._on_one_process(self._remove_temporary_folders)
@@ -100,11 +112,16 @@ class Checkpoints:
         Raises RunError if the save before this one, or the start of this one, failed (see `wait`).
         """
         self.wait()
-        if step in self.steps():
+        is_there = step in self.steps()
+        if hosts.share(lambda: is_there)[0] if self._own_disks else is_there:
             return
         # Nothing is being written now; what is left of a failed save may have come after it was swept.
         self._on_one_process(self._remove_temporary_folders)
         arrays = arrays_by_name(state)
+        if self._own_disks:
+            arrays = {name: np.asarray(hosts.gather(array).addressable_data(0)) for name, array in arrays.items()}
+            if jax.process_index():
+                return
         self._saving, self._contents = step, {"arrays": described(arrays)}
         try:
             self._orbax.save(self._directory / str(step), args=ocp.args.PyTreeSave(arrays))
@@ -138,10 +155,19 @@ class Checkpoints:
         """
         self.wait()
         wanted = specs_by_name(like)
+        found = self._restore_newest(wanted)
+        if self._own_disks:
+            hosts.check_same(checkpoints=found and found[0])
+            if found:
+                found = found[0], {name: hosts.put(found[1][name], spec.sharding) for name, spec in wanted.items()}
+        return found and (found[0], rebuild(like, found[1]))
+
+    def _restore_newest(self, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> tuple[int, dict[str, Array]] | None:
+        """Returns the arrays of the newest checkpoint that is whole and fits; with own disks in this host's memory."""
         unusable: dict[int, str] = {}
         for step in reversed(self.steps()):
             try:
-                arrays = _read(self._orbax, self._directory / str(step), wanted)
+                arrays = _read(self._orbax, self._directory / str(step), wanted, in_memory=self._own_disks)
             except _UnusableError as error:
                 unusable[step] = str(error)
                 continue
@@ -149,7 +175,7 @@ class Checkpoints:
                 raise RunError(f"step {step} in {self._directory} could not be read: {one_line(error)}.") from error
             for bad_step, reason in unusable.items():
                 self._set_aside(bad_step, reason, instead=step)
-            return step, rebuild(like, arrays)
+            return step, arrays
         if unusable:
             reasons = "; ".join(f"step {step}: {reason}" for step, reason in unusable.items())
             raise RunError(f"no usable checkpoint in {self._directory}: {reasons}.")
@@ -170,7 +196,7 @@ class Checkpoints:
         step, self._saving = self._saving, None
         reason = next((phrase for phrase in _DISK_FULL if phrase in str(error)), None) or one_line(error)
         try:
-            if jax.process_count() == 1:  # Others would have to join in, and know nothing of it.
+            if jax.process_count() == 1 or self._own_disks:  # Others would have to join in, and know nothing of it.
                 with contextlib.suppress(Exception):
                     self._orbax.wait_until_finished()  # Or Orbax tells of this error again, during the next restore.
                 self._remove_temporary_folders()
@@ -200,20 +226,25 @@ class Checkpoints:
         _remove_all([path for path in self._directory.iterdir() if _TEMPORARY.fullmatch(path.name)])
 
     def _on_one_process(self, change: Callable[[], object]) -> None:
-        if jax.process_index() == 0:
+        if jax.process_index() == 0 or self._own_disks:
             change()
-        if jax.process_count() > 1:
+        if jax.process_count() > 1 and not self._own_disks:
             multihost_utils.sync_global_devices("checkpoints")
 
 
-def _read(orbax: ocp.AsyncCheckpointer, folder: Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, Array]:
+def _read(
+    orbax: ocp.AsyncCheckpointer, folder: Path, wanted: Mapping[str, jax.ShapeDtypeStruct], in_memory: bool
+) -> dict[str, Array]:
     contents = _checked_contents(folder)  # Before Orbax sees it: on a broken file it prints pages of tracebacks.
     expected, found = described(wanted), contents["arrays"]
     for name in (*expected, *found):
         if expected.get(name) != found.get(name):
             was, has = expected.get(name, "nothing"), found.get(name, "nothing")
             raise _UnusableError(f"{name}: expected {was}, found {has}")
-    arguments = {name: ocp.ArrayRestoreArgs(sharding=spec.sharding) for name, spec in wanted.items()}
+    arguments = {
+        name: ocp.RestoreArgs(restore_type=np.ndarray) if in_memory else ocp.ArrayRestoreArgs(sharding=spec.sharding)
+        for name, spec in wanted.items()
+    }
     return orbax.restore(folder, args=ocp.args.PyTreeRestore(dict(wanted), restore_args=arguments))
 
 
@@ -257,26 +288,3 @@ def _make_writable(directory: Path) -> None:
 def _remove_all(folders: Iterable[Path]) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _silence_orbax() -> None:
-    """What Orbax raises is told in one line; this drops what it and its threads also print about it, and no more."""
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).addFilter(_worth_reading)  # Adding a filter again changes nothing.
-    previous = sys.unraisablehook
-    if getattr(previous, "__module__", None) != __name__:
-
-        def hook(unraisable: Any) -> None:
-            if str(unraisable.exc_value) != "Event loop is closed":  # Its pending writes, after one of them failed.
-                previous(unraisable)
-
-        sys.unraisablehook = hook
-
-
-def _worth_reading(record: logging.LogRecord) -> bool:
-    _, error, frames = record.exc_info or (None, None, None)
-    paths = (record.pathname, *(frame.filename for frame in traceback.extract_tb(frames)))
-    # A write of TensorStore's that failed after another one has no frames, but tells into which folder it wrote.
-    told = f"{error} {record.getMessage()}" if record.name == "asyncio" else str(error)
-    of_orbax = any("/orbax/" in path for path in paths) or ".orbax-checkpoint-tmp" in told or "/orbax/" in told
-    return not of_orbax or (record.levelno >= logging.WARNING and not record.exc_info and record.name != "asyncio")

@@ -32,11 +32,13 @@ LONG_RUN_SECONDS = 15 * 60  # A run that takes longer than this says how to shor
 ADVICE_AFTER_CHUNKS = 10  # Then its speed is known.
 
 
-def run(config: Config, directory: Path, from_best: bool = False) -> dict[str, Any]:
+def run(config: Config, directory: Path, from_best: bool = False, own_disks: bool = False) -> dict[str, Any]:
     """Trains the experiment of a config in a work directory, or continues what is there.
 
     Args:
       from_best: whether to continue from the best checkpoint instead of the newest, see `igan.run.going_back`.
+      own_disks: whether each of several hosts has a directory of its own, all with the same in them, of which the first
+        one's is kept. Otherwise they share one.
 
     Returns the summary, which is also in `summary.json`. Raises UserError for what the person can put right, RunError
     when the run cannot go on: a full disk, a number that is not finite.
@@ -52,11 +54,13 @@ def run(config: Config, directory: Path, from_best: bool = False) -> dict[str, A
             config, built, scorer = prepare(config, records, going_back.MAY_CHANGE if from_best else ())
             if from_best:
                 going_back.go(config, built, records)
-        hosts.check_sees(directory)
+        if not own_disks:
+            hosts.check_sees(directory)
         hosts.check_same(config=plain(config), data=[built.dataset.name, built.training_images])
         workdir.write(records / "config.json", plain(config))
-        checkpoints = stack.enter_context(Checkpoints(directory / "checkpoints", config.checkpoint.keep, print))
-        best = stack.enter_context(Checkpoints(directory / "best", 2, print)) if scorer else None
+        keep, how = config.checkpoint.keep, {"note": print, "own_disks": own_disks}
+        checkpoints = stack.enter_context(Checkpoints(directory / "checkpoints", keep, **how))
+        best = stack.enter_context(Checkpoints(directory / "best", 2, **how)) if scorer else None
         stack.enter_context(hosts.all_or_none())  # Before those above close, who would wait for other hosts.
         found = checkpoints.restore_latest(built.engine.state_shape)
         step, state = found or (0, built.engine.initialize(config.seed))

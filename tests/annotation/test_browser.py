@@ -58,7 +58,7 @@ def reached(page, where: str) -> None:
 
 
 def asked(page, where: str = "") -> None:
-    """Waits until the answer to a question is taken, and for the moment after in which a press counts as a second one."""
+    """Waits until the answer to a question is taken, and for the moment after in which a press is not meant."""
     heading = f"#where:text-is('{where}')" if where else "#where"
     page.wait_for_selector(f"main[data-open]:has({heading})")
     page.wait_for_timeout(300)
