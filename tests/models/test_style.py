@@ -19,7 +19,7 @@ from igan.game import inference, step, technique
 from igan.layers.activation import leaky_relu
 from igan.layers.norms import no_norm
 from igan.layers.resampling import upsample
-from igan.layers.style import Epilogue, blur, instance_norm
+from igan.layers.style import Epilogue, blur, instance_norm, keys_of
 from igan.layers.truncation import drawn_to_mean
 from igan.types import Batch, Batches, Examples, Turn
 from tests.contexts import at
@@ -278,6 +278,110 @@ def test_noise_in_training_is_drawn_for_each_layer_and_image(monkeypatch):
     for one, other in ((drawn[2], drawn[3]), (drawn[4], drawn[5])):
         assert abs(np.corrcoef(np.ravel(one), np.ravel(other))[0, 1]) < 0.2
     assert abs(np.corrcoef(np.ravel(drawn[4][0]), np.ravel(drawn[4][1]))[0, 1]) < 0.3
+
+
+def seen_of_layers(networks, params, variables, context, latents, kind: str = "Affine") -> dict[int, Any]:
+    """What each layer's module of this kind is called with, by the layer's number."""
+    seen = {}
+
+    def watch(call, inputs, named, context):
+        if context.method_name == "__call__" and type(context.module).__name__ == kind:
+            seen[int(next(part for part in context.module.path if "epilogue" in part).split("_")[1])] = inputs
+        return call(*inputs, **named)
+
+    with nn.intercept_methods(watch):
+        networks.generator.apply(params, variables, context, latents)
+    return seen
+
+
+def test_each_layer_has_the_w_of_its_own_number():
+    """Crossed one layer too late, or with psi forgotten, images look mixed as well."""
+    networks, params, variables, latents = small()
+    mean = jnp.asarray([0.3, -0.2, 0.1, 0.5])
+    variables = {"averages": {"w": mean}}
+    halfway = jax.vmap(lambda z: (mapped(params, z) + mean) / 2)
+    one, other = halfway(latents), halfway(latents[::-1])
+    both = jnp.concatenate([latents, latents[::-1]])
+    for place in (1, 2, 3):
+        context = context_of(networks.stages[0], train=False, crossover=place, psi=0.5)
+        seen = seen_of_layers(networks, params, variables, context, both)
+        assert sorted(seen) == [0, 1, 2, 3]
+        for number, (w, _) in seen.items():
+            np.testing.assert_allclose(w, one if number < place else other, rtol=1e-4, atol=1e-5)
+
+
+def test_mixed_layers_have_the_w_of_other_latents_that_are_drawn_anew_in_each_step(monkeypatch):
+    """The layers before the crossover have those of the batch; the place and the others depend on the step's key."""
+    networks, params, variables, latents = small(mixing=True)
+    sample_w = jax.vmap(lambda z: mapped(params, z))
+    drawn, plain = [], jax.random.normal
+    monkeypatch.setattr("jax.random.normal", lambda *args, **named: drawn.append(out := plain(*args, **named)) or out)
+    places, others = set(), []
+    for seed in range(6):
+        drawn.clear()
+        context = dataclasses.replace(context_of(networks.stages[0]), key=jax.random.key(seed))
+        seen = seen_of_layers(networks, params, variables, context, latents)
+        (other,) = (each for each in drawn if each.shape == latents.shape)
+        is_first = [np.allclose(seen[number][0], sample_w(latents), atol=1e-4) for number in range(4)]
+        places.add(place := sum(is_first))
+        assert is_first == [True] * place + [False] * (4 - place)
+        np.testing.assert_allclose(seen[3][0], sample_w(other), rtol=1e-4, atol=1e-5)
+        others.append(other)
+    assert len(places) > 1 and np.all(others[0] != others[1])
+
+
+def test_noise_in_sampling_is_of_each_layer_and_of_the_whole_latent():
+    """Two layers of a size with one map between them would show the same grain twice."""
+    networks, params, variables, latents = small()
+    for kind in (1, 2):
+        context = context_of(networks.stages[0], train=False, noise=kind)
+        seen = seen_of_layers(networks, params, variables, context, latents, "Epilogue")
+        maps = [np.ravel(draw(number, (4, 16, 16, 1))[0]) for number, (_, _, draw, _) in seen.items()]
+        assert np.abs(np.corrcoef(maps) - np.eye(4)).max() < 0.2
+    keys = jax.random.key_data(keys_of(jnp.asarray([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])))
+    assert len(np.unique(keys, axis=0)) == 4
+
+
+def test_latents_have_the_lengths_that_they_are_drawn_with_where_nothing_normalises_them():
+    made = {}
+    for normalizes in (True, False):
+        networks, params, variables, latents = small(normalize_latents=normalizes)
+        images = (sample(networks, params, variables, factor * latents, noise=0) for factor in (1, 3))
+        made[normalizes] = np.abs(np.subtract(*images)).max()
+    assert made[True] < 1e-3 and made[False] > 0.1
+
+
+def test_the_mean_of_w_moves_as_fast_as_it_is_asked_to():
+    networks, params, variables, latents = small(mean_decay=0.5)
+    after = networks.generator.apply(params, variables, context_of(networks.stages[0]), latents)[1]
+    expected = 0.5 * np.mean(jax.vmap(lambda z: mapped(params, z))(latents), axis=0)
+    np.testing.assert_allclose(after["averages"]["w"], expected, rtol=1e-5, atol=1e-8)
+
+
+def test_features_without_a_constant_begin_as_those_of_progressive_do():
+    """Its dense layer has the gain sqrt(2) / 4 (Karras et al. 2018, the released code): row B differs in blur alone."""
+    plain = {"mapping_layers": 0, "styles_of_layers": False, "constant_input": False, "noise": False}
+    networks = networks_of(techniques(equalized_rate={}), (8, 8, 3), "style", **(SMALL | plain | {"latent_size": 512}))
+    latents, seen = networks.sample_latents(jax.random.key(1), 8), []
+    params, variables = networks.generator.init(context_of(networks.stages[-1]), latents)
+
+    def watch(call, inputs, named, context):
+        outputs = call(*inputs, **named)
+        if context.method_name == "smallest":
+            seen.append(outputs)
+        return outputs
+
+    with nn.intercept_methods(watch):
+        networks.generator.apply(params, variables, context_of(networks.stages[0], train=False), latents)
+    assert np.std(seen[0]) == pytest.approx(math.sqrt(2) / 4, rel=0.15)
+
+
+def test_noise_in_training_reaches_the_images():
+    """Once its strengths are not the zeros that they begin as."""
+    networks, params, variables, latents = small()
+    contexts = (dataclasses.replace(context_of(networks.stages[0]), key=jax.random.key(seed)) for seed in (1, 2))
+    one, other = (networks.generator.apply(params, variables, context, latents)[0] for context in contexts)
+    assert np.all(np.abs(one - other).max((1, 2, 3)) > 0.1)
 
 
 def test_networks_without_each_step_of_the_table_play_too():

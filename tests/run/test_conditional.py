@@ -14,6 +14,7 @@ from igan.config import default
 from igan.data import embedded
 from igan.errors import UserError
 from igan.evaluate import restore
+from igan.game import inference
 from igan.metrics.extract import FeatureNetwork
 from igan.metrics.frechet_distance import intra_distance, moments
 from igan.metrics.score import Score
@@ -185,3 +186,26 @@ def test_scores_within_classes_are_refused_without_labels_or_with_too_few_images
     config.evaluation.images, config.evaluation.reference_images = 20, 12
     with pytest.raises(UserError, match=r"class \d has [01]: set --config.evaluation.reference_images=0"):
         scoring.check(config, built)
+
+
+def test_a_row_between_two_images_is_of_one_class(monkeypatch):
+    """The class of its first image, or the classes asked for in turn: half of a row must not change its kind."""
+    built = experiment.build(game())
+    state, seen = built.engine.initialize(1), []
+
+    def draw(networks, params, variables, turn, key, latents, labels, options):
+        jax.debug.callback(lambda labels: seen.append(np.asarray(labels)), labels)
+        return jnp.zeros((len(latents), 28, 28, 1))
+
+    def labels_of(count, *arguments):
+        seen.clear()
+        drawing.make_draw(built, {}, *arguments)(state, 0, count).read(0, count)
+        jax.effects_barrier()
+        return np.concatenate(seen)[:count]
+
+    monkeypatch.setattr(inference, "freeze", lambda networks, params, variables, *rest: variables)
+    monkeypatch.setattr(inference, "sample", draw)
+    own = labels_of(24)
+    assert np.any(own[::2] != own[1::2])
+    np.testing.assert_array_equal(labels_of(36, (), 3).reshape(12, 3), own[::2, None].repeat(3, 1))
+    np.testing.assert_array_equal(labels_of(12, (3, 5), 3), [3, 3, 3, 5, 5, 5] * 2)

@@ -7,13 +7,14 @@ import pytest
 from PIL import Image
 
 from igan.errors import UserError
-from igan.layers.interpolation import slerp
+from igan.game import inference
+from igan.layers.interpolation import lerp, slerp
 from igan.metrics import compute
 from igan.metrics.classifier_score import classifier_score, from_function
 from igan.metrics.extract import FeatureNetwork
 from igan.metrics.images import from_array
 from igan.randomness import stream
-from igan.run import experiment, scoring
+from igan.run import drawing, experiment, scoring
 from tests.contexts import at
 
 pytestmark = pytest.mark.filterwarnings("ignore:a Fréchet distance of only")
@@ -313,3 +314,47 @@ def test_a_sampling_option_is_part_of_the_protocol_and_not_of_the_run(config, ga
     # A noise of 1 is that of each image's own, as without the option.
     assert protocol("noise", noise=1) == plain and protocol("noise", noise=0) == f"{plain}; noise=0"
     assert "truncation" not in config.to_json()
+
+
+def test_images_are_of_the_averaged_parameters(game):
+    """At the beginning they are the parameters themselves, so that other tests cannot tell them apart."""
+    built, state = game
+    average = jax.tree.map(lambda leaf: 0.8 * leaf + 0.05, state.generator.average)
+    moved = state._replace(generator=state.generator._replace(average=average))
+    plain, found = (drawing.make_draw(built)(each, 1, 5).read(0, 5)[..., 0].astype(int) for each in (state, moved))
+    assert np.abs(found - by_hand(built, moved, 1, 5)[..., 0]).max() <= 1
+    assert np.abs(found - plain).max() > 5
+
+
+def test_what_is_asked_of_sampling_reaches_the_statistics_and_the_images(game, monkeypatch):
+    """Standing statistics are of so many passes, and of latents that are truncated as those of the images are."""
+    built, state = game
+    networks, seen = built.game.networks, []
+
+    def apply(params, variables, context, latents):
+        seen.append((context.train, dict(context.options)))
+        return networks.generator.apply(params, variables, context, latents)
+
+    spied = networks._replace(generator=networks.generator._replace(apply=apply), options=frozenset({"truncation"}))
+    offered = built._replace(game=built.game._replace(networks=spied))
+    passes, freeze = [], inference.freeze
+    monkeypatch.setattr(inference, "freeze", lambda *arguments: passes.append(arguments[-1]) or freeze(*arguments))
+    drawing.make_draw(offered, {"truncation": 0.5, "standing_passes": 3})(state, 0, 2).read(0, 2)
+    assert {train for train, _ in seen} == {True, False} and passes == [3]
+    assert all(options == {"truncation": 0.5} for _, options in seen)
+
+
+@pytest.mark.parametrize(("between", "is_normal"), [(slerp, True), (lerp, False)])
+def test_a_row_goes_on_the_circle_between_normal_latents_and_straight_between_uniform_ones(game, between, is_normal):
+    """Its ends alone do not tell which way it goes."""
+    built, state = game
+    networks = built.game.networks
+    if is_normal:
+        networks = networks._replace(sample_latents=lambda key, count: jax.random.normal(key, (count, 8)))
+    offered = built._replace(game=built.game._replace(networks=networks))
+    found = drawing.make_draw(offered, columns=5)(state, 0, 10).read(5, 10)[..., 0].astype(int)  # The second row.
+    key, generate = averaged(offered, state, 0)
+    ends = [networks.sample_latents(jax.random.fold_in(stream(key, "scores"), number), 1) for number in (2, 3)]
+    for column in range(5):
+        image = np.asarray(generate(between(*ends, jnp.array([column / 4]))))[0, ..., 0]
+        assert np.abs(found[column] - np.clip(image, 0, 1) * 255).max() < 1.1
