@@ -20,8 +20,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ SHARES = {  # Of the time; what a part leaves goes to those after it.
 }  # fmt: skip
 QUERY = "name,driver_version,clocks.sm,clocks.max.sm,clocks.max.mem,power.limit,memory.total"
 LEAST_SECONDS = 20.0
+WRITING = threading.Lock()
 SMOKE_SECONDS = 600.0  # Of a part at toy size, on however busy a machine.
 
 
@@ -84,6 +87,35 @@ def measure(context: Any, name: str, seconds: float, options: argparse.Namespace
         log.unlink()
         return ""
     return re.sub(r"\s+", " ", words[-1] if words else f"exit code {process.exitcode}")[:300]
+
+
+def play_part(context: Any, name: str, seconds: float, options: argparse.Namespace, results: dict[str, Any]) -> int:
+    """Runs a part, and prints and writes its rows as they come. Returns 0, or 1 if it failed or ran out of time."""
+    import gpu_parts
+
+    code, began = 0, time.monotonic()
+    part: dict[str, Any] = {"what": " ".join((getattr(gpu_parts, name).__doc__ or "").split()), "rows": []}
+    results["parts"][name] = part
+
+    def told(row: dict[str, Any]) -> None:
+        with WRITING:
+            if "device" in row:
+                results.update(row)
+            else:
+                part["rows"].append(row)
+                print(f"{name}:", ", ".join(f"{key} {cell(value)}" for key, value in row.items()), flush=True)
+            write(options.output, results)
+
+    print(f"{name}, {seconds:.0f} s", flush=True)
+    if seconds < LEAST_SECONDS:
+        part["left out"] = f"{seconds:.0f} s are too few"
+    elif reason := measure(context, name, seconds, options, told):
+        part["left out"], code = reason, 1
+        print(f"{name}: left out: {reason}", flush=True)
+    with WRITING:
+        part["seconds"] = round(time.monotonic() - began, 1)
+        write(options.output, results)
+    return code
 
 
 def end(process: Any) -> None:
@@ -174,36 +206,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # Compiling is what takes the time.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["gpu_parts"])
-    import gpu_parts
-
-    end, code = time.monotonic() + 60 * options.minutes, 0
     results: dict[str, Any] = {"about": card(), "parts": {}}
-    for number, name in enumerate(parts):
-        left = end - time.monotonic()
-        share = SHARES[name] / sum(SHARES[each] for each in parts[number:])
-        seconds = SMOKE_SECONDS if options.smoke else left * share
-        part: dict[str, Any] = {"what": " ".join((getattr(gpu_parts, name).__doc__ or "").split()), "rows": []}
-        results["parts"][name] = part
-
-        def told(row: dict[str, Any], part: dict[str, Any] = part) -> None:
-            if "device" in row:
-                results.update(row)
-            else:
-                part["rows"].append(row)
-                print("  ", ", ".join(f"{key} {cell(value)}" for key, value in row.items()), flush=True)
-            write(options.output, results)
-
-        print(f"{name}, {seconds:.0f} s", flush=True)
-        began = time.monotonic()
-        if seconds < LEAST_SECONDS:
-            part["left out"] = f"{seconds:.0f} s are too few"
-        elif reason := measure(context, name, seconds, options, told):
-            part["left out"], code = reason, 1
-            print(f"   left out: {reason}", flush=True)
-        part["seconds"] = round(time.monotonic() - began, 1)
-        write(options.output, results)
-    total = sum(part["seconds"] for part in results["parts"].values())
-    print(f"Wrote {options.output / 'results.md'}, after {total:.0f} s")
+    deadline = time.monotonic() + 60 * options.minutes
+    if options.smoke:  # Nothing is measured, so that two at a time are no harm.
+        with ThreadPoolExecutor(2) as pool:
+            codes = [pool.submit(play_part, context, name, SMOKE_SECONDS, options, results) for name in parts]
+        code = max(each.result() for each in codes)
+    else:
+        code = 0
+        for number, name in enumerate(parts):
+            share = SHARES[name] / sum(SHARES[each] for each in parts[number:])
+            code |= play_part(context, name, (deadline - time.monotonic()) * share, options, results)
+    seconds = time.monotonic() - deadline + 60 * options.minutes
+    print(f"Wrote {options.output / 'results.md'}, after {seconds:.0f} s")
     return code
 
 
