@@ -6,6 +6,7 @@ import re
 import runpy
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,6 +29,7 @@ VARIANTS = [
     ("gans", ""),  # The others are in tests/test_gans.py.
     ("stacked_mnist", ""),  # The others are in tests/test_stacked_mnist.py.
     *(("growing", variant) for variant in ("", "pggan", "stylegan", "a", "b", "c", "d", "e", "f")),
+    *(("growing", f"{variant}_narrow") for variant in ("pggan", "stylegan", "a", "b", "c", "d", "e", "f")),
     *(
         ("mixture", variant)
         for variant in ("", "grid", "spiral", "unrolled_ring", "unrolled_figure", "pacgan_ring", "pacgan_grid", "r3")
@@ -48,6 +50,19 @@ def test_every_variant_is_valid_and_says_what_it_is(name: str, variant: str) -> 
     validate(config)
     assert config.experiment == name
     assert config.variant == variant or not variant
+
+
+@pytest.mark.parametrize("variant", ["pggan_narrow", "b_narrow", "f_narrow"])
+def test_narrow_networks_grow_to_padded_digits(variant: str) -> None:
+    """Of the embedded ones, of which an epoch has 4,000, in three games."""
+    config = get_config("growing", variant)
+    config.data.update(name="mnist", source="embedded", image_size=32, crop="pad")
+    config.devices = 1
+    config.networks.update(train_images=500, fade_images=500)
+    built = experiment.build(config)
+    assert built.dataset.space.shape == (32, 32, 1) and built.plan.stages[-1].name == "32 px"
+    for player in (built.engine.state_shape.generator, built.engine.state_shape.discriminator):
+        assert 3 * 10_000 < sum(leaf.size for leaf in jax.tree.leaves(player.params)) < 3 * 200_000
 
 
 def test_every_experiment_is_listed_here() -> None:
