@@ -139,8 +139,8 @@ def require_growth(image_shape: tuple[int, int, int], family: str, settings: Map
         side = max(SMALLEST, 2 ** round(math.log2(max(height, width))))
         raise UserError(
             f"images of {height} x {width} pixels do not fit the networks '{family}', which need squares of {wanted}:"
-            f" set --config.data.image_size={side}, and for an image folder or a stream --config.data.crop=center, for a"
-            " data set of smaller images --config.data.crop=pad"
+            f" set --config.data.image_size={side}, and for an image folder or a stream --config.data.crop=center, for"
+            " a data set of smaller images --config.data.crop=pad"
         )
     if height < resolution:
         raise UserError(
