@@ -112,19 +112,9 @@ def get_config(variant: str = "") -> Config:
 
 
 def narrow(config: Config) -> None:
-    """Makes a game small enough for a laptop, with the scores of `experiments/mnist.py`."""
+    """Makes a game small enough for a laptop."""
     config.networks.update(latent_size=32, base=256, most=32, batch_sizes=(), rate_factors=())
     config.networks.update(train_images=7_500, fade_images=7_500)
     if config.networks.name == "style":
         config.networks.update(mapping_layers=min(config.networks.mapping_layers, 4), mapping_width=32)
-    config.batch_size, config.replicas, config.steps_per_chunk, config.epochs = 64, 3, 25, 1
-    for player in (config.discriminator, config.generator):
-        player.learning_rate *= NARROW_RATE
-    config.reporting.samples_interval = 300
-    config.evaluation.images = config.evaluation.reference_images = 10_000
-    config.evaluation.scores = (
-        "classifier_score",
-        "fid_classifier",
-        "precision_recall_classifier",
-        "density_coverage_classifier",
-    )
+    recipes.narrow(config, NARROW_RATE)

@@ -22,7 +22,6 @@ from igan import recipes
 from igan.config import Config, check_variant, default
 
 VARIANTS = tuple(name for name in recipes.KNOWN if not name.endswith("_128"))  # Of the whole table.
-IMAGES = 60_000  # Real ones that each discriminator of a recipe sees: an epoch of MNIST.
 RATE = 8.0  # Times the papers' rates.
 CONVOLUTIONS = {
     "latent_size": 64,
@@ -73,23 +72,10 @@ def recipe(name: str) -> Config:
     family, settings = networks(name)
     config = default(networks=family)
     config.networks.update(settings)
-    config.batch_size, config.replicas, config.steps_per_chunk = 64, 3, 25
     recipes.KNOWN[name](config)
-    for player in (config.discriminator, config.generator):
-        player.learning_rate *= RATE
-        player.final_learning_rate *= RATE
+    recipes.narrow(config, RATE)
     if config.techniques.self_attention.enabled:
         config.techniques.self_attention.update(generator_resolution=14, discriminator_resolution=14)
-    config.epochs = IMAGES // 60_000
-    config.reporting.samples_interval = 300
-    config.evaluation.images = 10_000
-    config.evaluation.reference_images = 10_000  # The neighbours of 60,000 take as long as the run.
-    config.evaluation.scores = (
-        "classifier_score",
-        "fid_classifier",
-        "precision_recall_classifier",
-        "density_coverage_classifier",
-    )
     return config
 
 

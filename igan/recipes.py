@@ -201,6 +201,26 @@ KNOWN: dict[str, Callable[[Config], None]] = {
 }
 
 
+def narrow(config: Config, rate: float) -> None:
+    """Makes the game of a recipe one for a laptop: three seeds, batches of 64, and scores that need no weights.
+
+    Networks are the experiment's. All learning rates are `rate` times the recipe's, which has to be there already.
+    """
+    config.batch_size, config.replicas, config.steps_per_chunk, config.epochs = 64, 3, 25, 1
+    for player in (config.discriminator, config.generator):
+        player.learning_rate *= rate
+        player.final_learning_rate *= rate
+    config.reporting.samples_interval = 300
+    config.evaluation.images = 10_000
+    config.evaluation.reference_images = 10_000  # The neighbours of 60,000 take as long as the run.
+    config.evaluation.scores = (
+        "classifier_score",
+        "fid_classifier",
+        "precision_recall_classifier",
+        "density_coverage_classifier",
+    )
+
+
 def epochs(updates: int, batch_size: int, steps: int, images: int) -> int:
     """Returns how many epochs come nearest to a number of updates; papers count these.
 

@@ -74,7 +74,7 @@ class Checkpoints:
         alone = {"primary_host": here, "active_processes": {here}, "barrier_sync_key_prefix": f"host{here}"}
         processes = ocp.options.MultiprocessingOptions(**(alone if self._own_disks else {}))
         # Orbax would have every device write its part of what is replicated: a compilation for every shape.
-        arrays = ocp.type_handlers.ArrayHandler(use_replica_parallel=False, primary_host=processes.primary_host)
+        arrays = ocp.type_handlers.ArrayHandler(use_replica_parallel=False)
         types = ocp.type_handlers.create_type_handler_registry(
             (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
         )
