@@ -52,14 +52,6 @@ def run_main(arguments: list[str], folder: Path, environment: dict[str, str], mo
     app.run(command.main, flags_parser=command.parse)
 
 
-def run_compiled_quickly(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
-    """As `run_main`, for a few updates: the compiler does not try hard."""
-    import jax
-
-    jax.config.update("jax_disable_most_optimizations", True)
-    run_main(arguments, folder, environment)
-
-
 def run_in(
     processes: Any, arguments: list[str], folder: Path, environment: dict[str, str], module: str = "igan.main"
 ) -> Outcome:

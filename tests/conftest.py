@@ -1,4 +1,7 @@
-"""Eight virtual CPU devices for every test, and a persistent compilation cache so that a second test run is quick."""
+"""Eight virtual CPU devices for every test, and a persistent compilation cache so that a second test run is quick.
+
+The compiler does not try hard, but for tests that use `optimized` and with IGAN_LONG_TESTS.
+"""
 
 import contextlib
 import multiprocessing
@@ -7,9 +10,12 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+from tests import xla
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {xla.flags(devices=8)}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path.home() / ".cache" / "igan" / "xla-tests"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "0" if xla.LONG else "1")
 
 import jax
 import numpy as np
@@ -40,6 +46,16 @@ def small_game() -> ConfigDict:
     return config
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long(reason): runs with IGAN_LONG_TESTS=1 only")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not xla.LONG and (marker := item.get_closest_marker("long")):
+            item.add_marker(pytest.mark.skip(reason=f"IGAN_LONG_TESTS=1: {marker.args[0]}"))
+
+
 @pytest.fixture
 def small() -> ConfigDict:
     return small_game()
@@ -52,18 +68,23 @@ def random() -> np.random.Generator:
 
 @contextlib.contextmanager
 def compiled_quickly() -> Iterator[None]:
-    """For what runs a few times only: the compiler does not try hard.
+    """For what runs a few times only: noise by a cipher that compiles quickly.
 
-    The unrolled cipher behind the noise, which takes most of the time to compile, has its own tests.
+    The unrolled one, which takes most of the time to compile, has its own tests.
     """
     with pytest.MonkeyPatch.context() as patch:
         # Never 0, whose normal quantile is infinite.
         patch.setattr("igan.layers.noise.uniform", lambda *args: jax.random.uniform(*args, minval=2**-17))
-        jax.config.update("jax_disable_most_optimizations", True)
-        try:
-            yield
-        finally:
-            jax.config.update("jax_disable_most_optimizations", False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def optimized() -> Iterator[None]:
+    """For `pytestmark`: programs as users have them, but for the kernels of `xla.OLD_KERNELS`."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The recipes of published GANs: their numbers, and that each of them plays."""
 
 import math
-import os
 import re
 from pathlib import Path
 
@@ -205,10 +204,14 @@ def narrow(name: str, pictures: Path):
     return config
 
 
-@each_ready
+# The others have the networks of one of these, and what they set besides has tests of its own.
+PLAYED = ("dcgan", "wgan_gp", "sngan_resnet", "began", "unrolled", "minibatch", "biggan", "r3gan")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long("ten seconds each")] * (name not in PLAYED)) for name in READY]
+)
 def test_a_recipe_plays_two_updates(name, pictures):
-    if name.endswith("_128") and not os.environ.get("IGAN_LONG_TESTS"):
-        pytest.skip("IGAN_LONG_TESTS=1: more blocks of what the recipe at 32 pixels has")
     config = narrow(name, pictures)
     game = experiment.build(config).game
     random = np.random.default_rng(0)

@@ -11,13 +11,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests import xla
+
 REPOSITORY = Path(__file__).parents[1]
 KIT = REPOSITORY / "tests" / "benchmarks" / "gpu.py"
 PARTS = {"mnist_updates", "launches", "cifar10_updates", "deterministic", "inception_images", "mnist_errors"}
 
 
 def kit(*arguments: str, code: int = 0) -> str:
-    environment = os.environ | {"XLA_FLAGS": ""}  # One device.
+    environment = os.environ | {"XLA_FLAGS": xla.flags(devices=1)}
     done = subprocess.run([sys.executable, KIT, *arguments], env=environment, capture_output=True, text=True)
     assert done.returncode == code, done.stderr + done.stdout
     return done.stdout

@@ -32,8 +32,9 @@ import os, resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ.get("LARGEST_FILE", -1)), resource.RLIM_INFINITY))
 from contextlib import nullcontext
 from pathlib import Path
+from tests import xla
 from tests.conftest import compiled_quickly
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=1"
+os.environ["XLA_FLAGS"] = xla.flags(devices=1)
 import fsspec
 from igan import bucket, hosts
 from igan.data import embedded
@@ -152,7 +153,7 @@ def test_two_hosts_stopped_and_resumed_are_one(tmp_path: Path, monkeypatch: pyte
 
 TERMINATED = pytest.param(
     signal.SIGTERM,
-    marks=pytest.mark.skipif(not os.environ.get("IGAN_LONG_TESTS"), reason="IGAN_LONG_TESTS=1: a minute of computing"),
+    marks=pytest.mark.long("a minute of computing"),
 )
 
 

@@ -25,8 +25,9 @@ from tests.conftest import small_game
 REPOSITORY = Path(__file__).parents[1]
 PROCESS = """
 import os, sys
+from tests import xla
 from tests.conftest import compiled_quickly
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={sys.argv[1]}"
+os.environ["XLA_FLAGS"] = xla.flags(int(sys.argv[1]))
 from tests.test_scores_of_hosts import train_evaluate_and_sample
 with compiled_quickly():
     train_evaluate_and_sample(*sys.argv[2:])

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests import xla
 from tests.command import PATIENCE, REPOSITORY, run_main
 from tests.outcome import assert_same_run
 
@@ -147,8 +148,7 @@ class Run:
         arguments += [f"--compilation_cache={self.place / 'xla' if cached else ''}"]
         processes, ears, folders = [], [], []
         for number in range(1 if devices else self.hosts):
-            flags = f"--xla_force_host_platform_device_count={devices or 1}"
-            environment = {"XLA_FLAGS": flags, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+            environment = {"XLA_FLAGS": xla.flags(devices or 1), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
             where = [f"--hosts=localhost:{port},{self.hosts},{number}"] if self.hosts > 1 and not devices else []
             ear, mouth = self.context.Pipe(duplex=False)
             folders.append(self.place / f"host{number}")

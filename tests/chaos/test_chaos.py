@@ -1,6 +1,5 @@
 """Troubles for every day: each of them once, on one run. `python -m tests.chaos` is the long form."""
 
-import os
 from collections import Counter
 
 import pytest
@@ -28,7 +27,7 @@ def test_one_run_comes_through_all_of_them(context, tmp_path):
     assert log["full disk"] == log["disk that becomes read-only"] == 1
 
 
-@pytest.mark.skipif(not os.environ.get("IGAN_LONG_TESTS"), reason="IGAN_LONG_TESTS=1: a minute and a half of computing")
+@pytest.mark.long("a minute and a half of computing")
 def test_a_run_on_two_hosts_comes_through_the_kill_of_either(context, tmp_path):
     run, log = Run(context, tmp_path / "run", tmp_path, hosts=2), Counter()
     suffer(run, [kill], log, print)

@@ -21,6 +21,7 @@ COLLECTIVE = re.compile(
     r"\b(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast)\b"
 )
 UPDATES = 3
+pytestmark = pytest.mark.usefixtures("optimized")
 SEED = 1
 
 Build = Callable[..., Experiment]

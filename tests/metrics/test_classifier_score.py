@@ -12,6 +12,7 @@ from igan.metrics import image_classifier
 from igan.metrics.classifier_score import classifier_score, from_function
 from igan.metrics.images import from_array
 
+pytestmark = pytest.mark.usefixtures("optimized")  # Classifiers are trained.
 USERS_CACHE = os.environ.get("XDG_CACHE_HOME", "")  # That of a test is empty.
 BRIGHTNESS = from_function("brightness", lambda images: 100.0 * (images[:, 0, 0, 0, None] // 64 == jnp.arange(4)))
 
@@ -106,7 +107,7 @@ def test_shifted_digits_are_the_same_digits_elsewhere(random):
     assert len(offsets) > 12
 
 
-@pytest.mark.skipif(not os.environ.get("IGAN_LONG_TESTS"), reason="IGAN_LONG_TESTS=1: trains for a minute or two")
+@pytest.mark.long("trains for a minute or two")
 def test_more_than_99_percent_on_the_full_data(mnist, monkeypatch):
     """Trains for a minute when it is run for the first time; the weights stay in the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", USERS_CACHE)

@@ -98,7 +98,7 @@ def test_what_cannot_be_counted_is_refused(judge):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.skipif(not os.environ.get("IGAN_LONG_TESTS"), reason="IGAN_LONG_TESTS=1: trains a classifier of MNIST")
+@pytest.mark.long("trains a classifier of MNIST")
 @pytest.mark.parametrize(("samples", "bias"), [(26_000, 0.0192), (25_600, 0.0195)])
 def test_real_digits_have_all_modes_and_the_divergence_of_so_few_samples(mnist, monkeypatch, samples, bias):
     """999 / 2n, and 0.0043 as the digits of MNIST are not equally frequent; a shift of the range would be seen here."""

@@ -1,6 +1,5 @@
 """What tests of growing networks share: small ones, and a game of a recipe at one of their stages."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -20,9 +19,8 @@ from igan.randomness import stream
 from igan.types import Batch, Batches, Context, Examples, GameState, Networks, Stage, Turn
 from tests.models.inspection import assert_nearly_the_same
 
-LONG = bool(os.environ.get("IGAN_LONG_TESTS"))
 FADES = [
-    pytest.param(index, at_step, id=name, marks=pytest.mark.skipif(is_long and not LONG, reason="IGAN_LONG_TESTS=1"))
+    pytest.param(index, at_step, id=name, marks=[pytest.mark.long("a program of its own")] * is_long)
     for index, at_step, name, is_long in (
         (0, 3, "the first resolution", False),
         (1, 15, "in the middle of a fade", False),

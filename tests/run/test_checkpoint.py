@@ -22,6 +22,7 @@ from igan import files
 from igan.errors import RunError, UserError
 from igan.run import checkpoint
 from igan.run.checkpoint import Checkpoints
+from tests import xla
 from tests.command import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
@@ -66,11 +67,10 @@ def write(directory: Path, *steps: int) -> None:
 
 
 def run_python(code: str, *arguments: object, devices: int = 1) -> subprocess.Popen[str]:
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    environment = {"PYTHONPATH": str(REPOSITORY), "XLA_FLAGS": xla.flags(devices), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment, cwd=REPOSITORY, text=True, stdout=pipe, stderr=pipe)
+    return subprocess.Popen(command, env=os.environ | environment, cwd=REPOSITORY, text=True, stdout=pipe, stderr=pipe)
 
 
 @pytest.mark.parametrize("describe", [lambda state: state, specs], ids=["arrays", "specs"])

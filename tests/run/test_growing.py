@@ -33,7 +33,7 @@ from igan.reporting.runs import read_run
 from igan.run import drawing, experiment, scoring, summary, train
 from igan.run.checkpoint import Checkpoints
 from igan.types import GameState, Player, Stage, Turn
-from tests.command import PATIENCE, REPOSITORY, run_compiled_quickly
+from tests.command import PATIENCE, REPOSITORY, run_main
 from tests.outcome import assert_same_arrays, lines_without_seconds, newest, state_at
 
 UPDATES = 10  # Four of 4 pixels, three in which 8 pixels fade in, and three of 8 pixels.
@@ -152,7 +152,9 @@ def within_a_fade(built, seed: int = 1):
     return jax.device_get(built.engine.run(state_at(built, 5, seed), stage, 1)[1])
 
 
-@pytest.mark.parametrize(("variant", "devices"), [("pggan", 4), ("f", 8)])
+@pytest.mark.parametrize(
+    ("variant", "devices"), [("pggan", 4), pytest.param("f", 8, marks=pytest.mark.long("half a minute"))]
+)
 def test_devices_that_share_every_batch_play_the_same_game(build, variant, devices):
     """Style mixing, noise of each layer, groups of the minibatch deviation and lazy R1 are of the whole batch, too."""
     alone, shared = (within_a_fade(build(count, variant=variant)) for count in (1, devices))
@@ -289,7 +291,7 @@ def test_what_is_asked_of_styles_is_refused_in_one_line_where_there_are_none(run
         assert error[-1].startswith("error: ") and expected in error[-1]
 
 
-@pytest.mark.skipif(not os.environ.get("IGAN_LONG_TESTS"), reason="IGAN_LONG_TESTS=1: programs of three stages, twice")
+@pytest.mark.long("programs of three stages, twice")
 def test_a_run_of_styles_is_scored_and_goes_on_bit_for_bit_within_a_fade(pictures, tmp_path, monkeypatch):
     config = small(pictures, "stylegan")
     config.checkpoint.interval, config.evaluation.scores_interval = 5, 1000
@@ -445,7 +447,7 @@ def runs(processes, pictures, tmp_path_factory):
         def start(folder: Path) -> Any:
             folder.mkdir(exist_ok=True)
             given = ([*arguments, f"--workdir={folder / 'run'}"], folder, {})
-            process = processes.Process(target=run_compiled_quickly, args=given)
+            process = processes.Process(target=run_main, args=given)
             process.start()
             return process
 
@@ -487,7 +489,7 @@ def test_a_run_that_is_killed_within_a_fade_goes_on_bit_for_bit(runs, tmp_path):
     assert_the_same_end(killed.whole, tmp_path)
 
 
-@pytest.mark.skipif(not os.environ.get("IGAN_LONG_TESTS"), reason="IGAN_LONG_TESTS=1: a process a kill")
+@pytest.mark.long("a process a kill")
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_run_that_is_killed_at_random_moments_of_every_stage_goes_on_bit_for_bit(seed, runs, tmp_path):
     """Sixteen updates of 4 pixels, twelve in which 8 pixels fade in, and twelve of 8 pixels."""

@@ -1,7 +1,6 @@
 """Mixtures from the command to the report, with their scores; scores of other data are refused."""
 
 import json
-import os
 import statistics
 
 import numpy as np
@@ -73,7 +72,7 @@ def test_scores_of_other_data_are_refused(small):
         scoring.check(small, experiment.build(small))
 
 
-@pytest.mark.skipif(not os.environ.get("IGAN_LONG_TESTS"), reason="IGAN_LONG_TESTS=1: some fifteen minutes")
+@pytest.mark.long("some fifteen minutes")
 def test_steps_ahead_keep_the_modes_that_the_plain_game_loses(tmp_path):
     """Figure 1 of Metz et al. (2017), three games each: without steps all samples are in one place."""
     modes = {}

@@ -1,6 +1,5 @@
 """R3GAN in a run: its schedules, augmentation and labels, stopped and resumed, and dealt out to devices."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -17,7 +16,7 @@ UPDATES, SAVED = 8, 3
 
 pytestmark = [
     pytest.mark.usefixtures("quick_compilation_of_file"),
-    pytest.mark.skipif(not os.environ.get("IGAN_LONG_TESTS"), reason="IGAN_LONG_TESTS=1: half a minute each"),
+    pytest.mark.long("half a minute each"),
 ]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import xla
 from tests.command import EXPERIMENT, PATIENCE, REPOSITORY, SMALL
 from tests.outcome import assert_same_arrays, assert_same_run, lines_without_seconds, newest
 
@@ -40,9 +41,9 @@ def start(folder: Path, *extra: str, largest_file: int | None = None) -> subproc
     command = ["-m", "igan.main", *ARGUMENTS, f"--workdir={folder}", cache, *extra]
     if largest_file is not None:  # Stands in for a full disk: a write beyond it fails.
         command = ["-c", LIMITED, str(largest_file), *command]
-    return subprocess.Popen(
-        [sys.executable, *command], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipe, environment = subprocess.PIPE, os.environ | xla.AS_USERS
+    command = [sys.executable, *command]
+    return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:

@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import importlib
 import inspect
-import os
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -196,12 +195,15 @@ def assert_slope_of_losses(measure: Callable, state: GameState, player: str, let
 
 
 @pytest.mark.parametrize(
-    "objective", [name for name in technique.known() if technique.load(enable(name))[name].objective]
+    "objective",
+    [
+        pytest.param(name, marks=[pytest.mark.long("up to a minute each")] * (name != "least_squares"))
+        for name in technique.known()
+        if technique.load(enable(name))[name].objective
+    ],
 )
 def test_all_that_can_go_together_do(objective):
     """One objective at a time: several would mean nothing. All of them take minutes to compile."""
-    if objective != "least_squares" and not os.environ.get("IGAN_LONG_TESTS"):
-        pytest.skip("IGAN_LONG_TESTS=1: as with least_squares, up to a minute each")
     names, family = [objective], said(objective, "TESTED_ON", "fully_connected")
     for name in technique.known():
         names += [name] if name not in names and go_together([*names, name], family) else []
