@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import xla
 from tests.command import EXPERIMENT, PATIENCE, REPOSITORY, SMALL, Command, left_behind, refused
 
 BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
@@ -180,7 +181,7 @@ def test_runs_of_the_same_second_have_directories_of_their_own(tmp_path: Path, m
 
 def test_replicas_that_cannot_be_dealt_out(command: Command) -> None:
     arguments = [EXPERIMENT, *SMALL, "--config.devices=0", "--config.replicas=6"]
-    outcome = command(*arguments, XLA_FLAGS="--xla_force_host_platform_device_count=4")
+    outcome = command(*arguments, XLA_FLAGS=xla.flags(devices=4))
     refused(outcome, "6 replicas", "4 devices", "--config.devices=3", "--config.replicas")
 
 
@@ -283,3 +284,10 @@ def test_dry_run_shows_what_would_run_and_writes_nothing(command: Command, tmp_p
     totals = [int(number.replace(",", "")) for number in re.findall(r"Total Parameters: ([\d,]+)", outcome.out)]
     assert generator in totals or f"{generator:,}" in outcome.out
     assert discriminator + 16 + 12 in totals or f"{discriminator:,}" in outcome.out
+
+
+def test_starting_leaves_pytorch_to_those_who_want_it() -> None:
+    """Where it is installed, tensorboardX would import it, which is almost half of the time until a command starts."""
+    pytest.importorskip("torch")
+    code = "import sys, igan.main; assert 'torch' not in sys.modules; import torch"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)

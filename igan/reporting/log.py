@@ -11,15 +11,10 @@ from typing import Any, Self
 
 import numpy as np
 
-# Not `SummaryWriter`: when the disk is full its writer thread dies silently, and the run then hangs on its queue.
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue] - generated
-from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue] - generated
-from tensorboardX.summary import scalar as scalar_summary
-
 from igan import files
 from igan.data.grids import encode_png
 from igan.errors import RunError, UserError
+from igan.reporting.events import Event, EventsWriter, SessionLog, Summary, scalar
 
 Value = float | int | list | None
 TENSORBOARD_FLUSH_SECONDS = 20.0  # A flush waits for the disk: not after every line.
@@ -83,7 +78,7 @@ class RunLog:
         record = {"step": int(step)} | {name: _plain(value) for name, value in values.items()}
         line = json.dumps(record, allow_nan=False) + "\n"
         means = {name: _mean(value) for name, value in record.items() if name != "step"}
-        summaries = [scalar_summary(name, mean).value[0] for name, mean in means.items() if mean is not None]
+        summaries = [scalar(name, mean).value[0] for name, mean in means.items() if mean is not None]
         try:
             self._metrics.write(line.encode())
             self._metrics.flush()
@@ -139,7 +134,7 @@ class RunLog:
             if error is None:  # Otherwise the first failure is the one to hear about.
                 raise
 
-    def _add_event(self, step: int, summary: Summary) -> None:
+    def _add_event(self, step: int, summary: Any) -> None:
         self._events.write_event(Event(wall_time=time.time(), step=int(step), summary=summary))
         if time.monotonic() - self._last_flush > TENSORBOARD_FLUSH_SECONDS:
             self._events.flush()
