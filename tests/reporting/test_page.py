@@ -78,7 +78,7 @@ def test_charts_are_zoomed_by_keys_buttons_and_mouse(visit):
     box = chart.locator(".plot").bounding_box()
     middle = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + 0.3 * box["width"], middle)
-    assert "·" in chart.locator(".readout").inner_text()
+    chart.locator(".readout", has_text="·").wait_for()  # The browser looks at the mouse once a frame.
     page.mouse.down()
     page.mouse.move(box["x"] + 0.6 * box["width"], middle)
     page.mouse.up()
