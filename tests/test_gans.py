@@ -17,7 +17,6 @@ from igan.game import optimizer, step, technique
 from igan.run import experiment
 from igan.types import Batch, Batches, Examples
 
-COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 # Discriminator's and generator's rate, b1, b2, steps of the discriminator, batches of both, whether the rates fall.
 PUBLISHED = {
     "dcgan": (1e-4, 1e-4, 0.5, 0.999, 1, (64, 64), False),
@@ -221,8 +220,8 @@ def test_a_recipe_plays_two_updates(name, pictures):
         return Batch(Examples(random.uniform(-1, 1, (size, 8, 8, 3)).astype(np.float32), labels))
 
     batches = Batches((batch(4),) * config.discriminator.steps, (batch(config.generator.batch_size or 4),))
-    start = jax.jit(lambda key, real: step.initialize(game, key, real), compiler_options=COMPILER_OPTIONS)
-    update = jax.jit(lambda state, batches: step.update(game, state, batches), compiler_options=COMPILER_OPTIONS)
+    start = jax.jit(lambda key, real: step.initialize(game, key, real))
+    update = jax.jit(lambda state, batches: step.update(game, state, batches))
     state = before = start(jax.random.key(0), batch(6).real)
     for _ in range(2):
         state, metrics = update(state, batches)

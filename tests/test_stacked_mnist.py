@@ -21,7 +21,6 @@ from igan.run import experiment, scoring, train
 from igan.types import Batch, Batches, Examples
 from tests.models.inspection import count, shapes
 
-COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 each_variant = pytest.mark.parametrize("variant", stacked_mnist.VARIANTS)
 
 
@@ -133,8 +132,8 @@ def test_a_variant_plays_two_updates(variant, pictures):
 
     size = config.batch_size
     batches = Batches((batch(size),), (batch(size),) * config.generator.steps)
-    start = jax.jit(lambda key, real: step.initialize(game, key, real), compiler_options=COMPILER_OPTIONS)
-    update = jax.jit(lambda state, batches: step.update(game, state, batches), compiler_options=COMPILER_OPTIONS)
+    start = jax.jit(lambda key, real: step.initialize(game, key, real))
+    update = jax.jit(lambda state, batches: step.update(game, state, batches))
     real = batch(config.initial_images).real
     if variant not in PLAYED:
         before = jax.eval_shape(start, jax.random.key(0), real)

@@ -30,7 +30,6 @@ CLASSES = 4
 SIDE = 16
 HISTORICAL_STRENGTH = 0.5
 # The programs are small, and compiling them is what takes time.
-COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 # (a layer's field in igan, its name in the references), first match.
 GENERATOR_NAMES = [
     (r"Dense_0/kernel", "dense"),
@@ -154,7 +153,7 @@ def play(config, updates: int, log_scale: float, scales: tuple[float, float] = (
     """Plays igan's game and writes down everything that a reference needs to play it too."""
     random = np.random.default_rng(0)
     game = make_game(config)
-    update = jax.jit(lambda state, batches: step.update(game, state, batches), compiler_options=COMPILER_OPTIONS)
+    update = jax.jit(lambda state, batches: step.update(game, state, batches))
     draw_images = lambda: random.uniform(-1, 1, (COUNT, SIDE, SIDE, 3)).astype(np.float32)  # noqa: E731
     trial = Trial({}, {}, [], [], [])
     with jax.default_matmul_precision("highest"):

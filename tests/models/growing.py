@@ -27,7 +27,6 @@ FADES = [
         (2, 33, "the second resolution", True),
     )
 ]
-COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 OF_PGGAN = {
     "wasserstein": {"clipping": False},
@@ -125,9 +124,7 @@ def assert_an_update_agrees(
     images = np.random.default_rng(1).uniform(-1, 1, (4, side, side, 3)).astype(np.float32)
     real = Batch(Examples(jnp.asarray(images)))
     with jax.default_matmul_precision("highest"):
-        update = jax.jit(
-            lambda state: step.update(game, state, Batches((real,), (real,)), stage), compiler_options=COMPILER_OPTIONS
-        )
+        update = jax.jit(lambda state: step.update(game, state, Batches((real,), (real,)), stage))
         after, metrics = update(state)
     keys = [stream(state.key, f"{player}/0", at_step) for player in ("discriminator", "generator")]
     latents = tuple(torch.tensor(np.float64(networks.sample_latents(stream(key, "latents"), 4))) for key in keys)

@@ -18,7 +18,6 @@ from igan.models.progressive import First, Up
 from igan.randomness import stream
 from igan.types import Batch, Batches, Examples, Stage, Turn
 from tests.models.growing import (
-    COMPILER_OPTIONS,
     FADES,
     OF_PGGAN,
     SMALL,
@@ -200,7 +199,6 @@ def test_what_is_not_reached_yet_stays_as_it_is_and_comes_in_with_a_step_of_the_
     update = jax.jit(
         lambda state, stage: step.update(game, state, Batches((real,), (real,)), stage),
         static_argnums=1,
-        compiler_options=COMPILER_OPTIONS,
     )
     first, _ = update(state, stages[0])
     second, _ = update(first, stages[1])

@@ -2,7 +2,6 @@
 
 import functools
 import math
-import os
 from typing import Any
 
 import jax
@@ -21,6 +20,7 @@ from igan.models.functional import rematerialised
 from igan.run import experiment
 from igan.run.experiment import Loaded
 from igan.types import Context, Network, Networks, Turn
+from tests.xla import LONG
 
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 SIDE, BATCH = 16, 32
@@ -98,7 +98,7 @@ def test_a_config_asks_for_it() -> None:
         built = experiment.build(config, loaded=loaded)
         stage = built.plan.stages[0]
         assert ("remat" in str(built.engine.trace(stage, 1).jaxpr)) == config.remat
-        if os.environ.get("IGAN_LONG_TESTS"):
+        if LONG:
             state = built.engine.initialize(1)
             found.append(jax.device_get(built.engine.run(state, stage, 1)[0].generator.params))
     for one, other in zip(*(jax.tree.leaves(each) for each in found), strict=True) if found else ():

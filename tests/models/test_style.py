@@ -24,7 +24,6 @@ from igan.layers.truncation import drawn_to_mean
 from igan.types import Batch, Batches, Examples, Turn
 from tests.contexts import at
 from tests.models.growing import (
-    COMPILER_OPTIONS,
     FADES,
     assert_an_update_agrees,
     assert_bfloat16_is_near,
@@ -424,7 +423,6 @@ def test_the_mean_of_w_stays_while_the_discriminator_plays():
     turn = Turn(jnp.int32(3), jnp.int32(3), networks.stages[0])
     after, _ = jax.jit(
         lambda state: step.update_discriminator(game, state, turn, jax.random.key(1), real),
-        compiler_options=COMPILER_OPTIONS,
     )(state)
     before, found = (each.generator.variables["averages"]["w"] for each in (state, after))
     np.testing.assert_array_equal(found, before)
@@ -439,7 +437,6 @@ def test_mixed_images_play_an_update():
     real = Batch(Examples(jax.random.normal(jax.random.key(0), (4, 16, 16, 3))))
     update = jax.jit(
         lambda state: step.update(game, state, Batches((real,), (real,)), networks.stages[-1]),
-        compiler_options=COMPILER_OPTIONS,
     )
     after, metrics = update(state)
     assert all(np.isfinite(value) for value in metrics.values())

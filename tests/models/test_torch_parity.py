@@ -1,7 +1,5 @@
 """One update of the games of `points`, `dcgan`, `resnet`, `autoencoder` and `r3gan` agrees with PyTorch."""
 
-import os
-
 import jax.numpy as jnp
 import pytest
 
@@ -10,6 +8,7 @@ pytest.importorskip("torch", reason="pip install igan[parity]")
 from tests.models.test_dcgan import SNGAN, UNROLLED, WGAN_GP
 from tests.models.torch_parity import assert_an_update_agrees
 from tests.references import autoencoder_torch, gans_torch, points_torch, r3gan_torch
+from tests.xla import LONG
 
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
@@ -177,9 +176,7 @@ def test_an_update_of_the_boundary_equilibrium_game_agrees_with_torch(side, smal
     assert float(memories["boundary_equilibrium"]) == pytest.approx(equilibrium.share, abs=1e-5)
 
 
-R3GANS = [((6, 4), 2, 4), ((4, 4, 4), 1, 2)][
-    : 2 if os.environ.get("IGAN_LONG_TESTS") else 1
-]  # A quarter of a minute each.
+R3GANS = [((6, 4), 2, 4), ((4, 4, 4), 1, 2)][: 2 if LONG else 1]  # A quarter of a minute each.
 
 
 @pytest.mark.parametrize(("widths", "blocks", "group"), R3GANS)

@@ -20,7 +20,6 @@ from tests.references import gans_torch
 
 TOLERANCE, RATE, COUNT = 1e-4, 0.3, 5
 # The programs are small, and compiling them is what takes time.
-COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 PLAYERS = ("generator", "discriminator")
 NON_SATURATING = {"non_saturating": {}}
 
@@ -109,7 +108,7 @@ def assert_an_update_agrees(
     latents = [torch.tensor(np.float64(networks.sample_latents(key, COUNT))) for key in keys]
     batches = Batches(*[(Batch(Examples(jnp.asarray(each))),) for each in images])
     with jax.default_matmul_precision("highest"):
-        update = jax.jit(lambda state, batches: step.update(game, state, batches), compiler_options=COMPILER_OPTIONS)
+        update = jax.jit(lambda state, batches: step.update(game, state, batches))
         after, metrics = update(state, batches)
     found = gans_torch.play(*references.values(), rate, [tensor(each) for each in images], latents, losses)
     for player, loss in found.items():

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import re
 import tempfile
 from pathlib import Path
@@ -18,6 +17,7 @@ from igan.reporting.pooling import pool, titles
 from igan.reporting.runs import load_runs, read_run
 from igan.reporting.settings import UNSET, canonical, names_of, value_text
 from igan.reporting.tables import semi_supervised_table
+from tests.xla import LONG
 
 from .synthetic import make_run
 
@@ -248,7 +248,7 @@ def said(name, field):
     return re.findall(rf"(?:^|, ){re.escape(field)}=(.*?)(?=, [\w.]+=|$)", name)
 
 
-@settings(max_examples=200 if os.environ.get("IGAN_LONG_TESTS") else 25, deadline=None)
+@settings(max_examples=200 if LONG else 25, deadline=None)
 @given(st.lists(st.tuples(CHANGES, st.just(set()), st.sampled_from([20, 100])), min_size=2, max_size=4))
 def test_every_difference_between_rows_stands_in_them(runs):
     with tempfile.TemporaryDirectory() as folder:

@@ -4,7 +4,6 @@ Dense networks, which are compiled quickly; with IGAN_LONG_TESTS=1 those of BigG
 """
 
 import functools
-import os
 
 import jax
 import numpy as np
@@ -16,6 +15,7 @@ from igan.config import default
 from igan.run import experiment, train
 from igan.run.feed import Stretch, chunks
 from tests.outcome import assert_same_arrays, lines_without_seconds, newest
+from tests.xla import LONG
 
 CLASSES = 4
 STEP = 60  # Of brightness, from one class to the next.
@@ -70,7 +70,7 @@ def game(classes, family="fully_connected", **changed):
     return config
 
 
-@pytest.fixture(scope="module", params=["fully_connected", *["biggan"] * bool(os.environ.get("IGAN_LONG_TESTS"))])
+@pytest.fixture(scope="module", params=["fully_connected", *["biggan"] * LONG])
 def first_updates(request, classes):
     """(devices, replicas, seed) -> metrics of the first update, [replicas] each."""
 

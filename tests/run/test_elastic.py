@@ -1,6 +1,5 @@
 """A run that goes on with another number of devices: the same numbers to rounding, or a refusal."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -12,9 +11,10 @@ from ml_collections import ConfigDict
 from igan.errors import UserError
 from igan.run import train, workdir
 from tests.outcome import assert_same_arrays, newest
+from tests.xla import LONG
 
 # All counts with IGAN_LONG_TESTS: each is a run with programs of its own.
-COUNTS = (1, 2, 4, 8) if os.environ.get("IGAN_LONG_TESTS") else (1, 8)
+COUNTS = (1, 2, 4, 8) if LONG else (1, 8)
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
 

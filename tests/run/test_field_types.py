@@ -1,7 +1,6 @@
 """A run's config with values of other types: one line that names the field, whatever it is."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from igan.recorded import plain
 from igan.run import workdir
 from igan.run.field_types import mismatch
 from tests.command import EXPERIMENT, SMALL, Command, refused
+from tests.xla import LONG
 
-LONG = bool(os.environ.get("IGAN_LONG_TESTS"))
 FAMILIES = ("fully_connected", "convolutional", "imagenet") if LONG else ("imagenet",)
 VALUES: tuple[Any, ...] = ("ten", 3, 2.5, True, None, [1], ["a"], [], {}, {"a": 1})
 

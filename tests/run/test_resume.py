@@ -16,6 +16,7 @@ import pytest
 from tests import xla
 from tests.command import EXPERIMENT, PATIENCE, REPOSITORY, SMALL
 from tests.outcome import assert_same_arrays, assert_same_run, lines_without_seconds, newest
+from tests.xla import LONG
 
 UPDATES = 500
 ARGUMENTS = (
@@ -121,7 +122,7 @@ def copied(folder: Path, tmp_path: Path) -> Path:
 
 def test_killed_at_random_points(uninterrupted: Path, tmp_path: Path) -> None:
     folder, randomness = tmp_path / "run", random.Random(20)
-    for until in sorted(randomness.sample(range(0, UPDATES - 150), 20 if os.environ.get("IGAN_LONG_TESTS") else 2)):
+    for until in sorted(randomness.sample(range(0, UPDATES - 150), 20 if LONG else 2)):
         process = start(folder)
         wait_for_update(process, folder, until)
         time.sleep(randomness.uniform(0, 0.05))

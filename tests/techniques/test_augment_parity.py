@@ -22,7 +22,6 @@ from tests.references import augment_torch
 pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
 COUNT, SHAPE, LATENT, HIDDEN, RATE, TOLERANCE = 6, (6, 5, 3), 3, 4, 0.5, 1e-4
-COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 PIXELS, PROBABILITY = int(np.prod(SHAPE)), 0.7
 
 
@@ -118,9 +117,7 @@ def test_an_update_is_that_of_pytorch(name, settings, numbers):
     memories = {each: made.init(jax.random.key(1), real) for each, made in techniques.items()}
     state = GameState(jnp.int32(0), jax.random.key(0, impl="unsafe_rbg"), *players, memories)  # Quick to compile.
     with jax.default_matmul_precision("highest"):
-        after, _ = jax.jit(functools.partial(step.update, game), compiler_options=COMPILER_OPTIONS)(
-            state, Batches((Batch(real),), (Batch(real),))
-        )
+        after, _ = jax.jit(functools.partial(step.update, game))(state, Batches((Batch(real),), (Batch(real),)))
 
     generator, discriminator = (
         {each: torch.tensor(value, requires_grad=True) for each, value in params.items()}

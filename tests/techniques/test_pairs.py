@@ -7,7 +7,6 @@ most of the work. Sets that are drawn at random are really played, and so are al
 
 import functools
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -27,10 +26,10 @@ from igan.run import experiment
 from igan.types import Batch, Batches, Context, Examples, GameState, Network, Networks, Turn
 from tests.plane import PLANE
 from tests.techniques.suite import BATCH_SIZE, CLASSES, NARROW, SMALL
+from tests.xla import LONG
 
 # Of an example, for each family. Their networks are those of `suite.NARROW`, or these.
 SHAPES = {"fully_connected": (3, 3, 1), "dcgan": (8, 8, 1)}
-LONG = bool(os.environ.get("IGAN_LONG_TESTS"))
 if LONG:
     SHAPES |= {
         "points": PLANE.shape,
