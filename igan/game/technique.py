@@ -5,6 +5,7 @@ Each file of `igan/techniques/` has one function `make(**hyperparameters) -> Tec
 defaults. Adding a technique is adding a file.
 """
 
+import functools
 import importlib
 import inspect
 import math
@@ -111,7 +112,12 @@ GENERATED_LABELS: dict[str, Callable[[int], Callable[[Key, Array], Array]]] = {
 
 def known() -> list[str]:
     """Returns the names of all techniques: the files of `igan/techniques/`."""
-    return sorted(module.name for module in pkgutil.iter_modules(igan.techniques.__path__))
+    return list(_files(*igan.techniques.__path__))
+
+
+@functools.cache  # A config asks once for each technique.
+def _files(*folders: str) -> tuple[str, ...]:
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(folders)))
 
 
 def defaults(name: str) -> dict[str, Any]:

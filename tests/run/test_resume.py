@@ -26,7 +26,7 @@ ARGUMENTS = (
     "--config.evaluation.interval=50",
     "--config.reporting.samples_interval=100",
     "--config.reporting.samples=4",
-    "--config.checkpoint.interval=20",
+    "--config.checkpoint.interval=50",
 )
 
 LIMITED = """

@@ -59,7 +59,7 @@ class Played(NamedTuple):
     game: step.Game
     states: list[GameState]
     metrics: list[Metrics]
-    update: Callable[[GameState, Batches], tuple[GameState, Metrics]]  # Compiled.
+    update: Any  # Compiled: (GameState, Batches) -> (GameState, Metrics).
     programs: int
 
 
@@ -73,6 +73,13 @@ def play(name: str) -> Played:
         states.append(state)
         metrics.append(numbers)
     return Played(game, states, metrics, update, update._cache_size())
+
+
+@functools.cache
+def replicated(name: str) -> Any:
+    """Two replicas at once, compiled: (GameState, Batches) -> (GameState, Metrics)."""
+    update = functools.partial(step.update, play(name).game)
+    return jax.jit(jax.vmap(update, in_axes=(STATE_AXES, None), out_axes=(STATE_AXES, 0)))
 
 
 @pytest.fixture
@@ -127,8 +134,7 @@ def test_two_replicas_play_two_games(name, played):
     game, key = played.game, jax.random.key(5)
     ones = [played.states[0], played.states[1]._replace(key=key, step=played.states[0].step)]
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), *ones)._replace(step=ones[0].step)
-    replicated = jax.vmap(functools.partial(step.update, game), in_axes=(STATE_AXES, None), out_axes=(STATE_AXES, 0))
-    after, metrics = jax.jit(replicated)(both, one_of_each(game))
+    after, metrics = replicated(name)(both, one_of_each(game))
     alone = [played.update(each, one_of_each(game)) for each in ones]
     for index, (state, numbers) in enumerate(alone):
         pick = functools.partial(jax.tree.map, lambda leaf, index=index: leaf[index])
@@ -150,12 +156,11 @@ def test_a_branch_stays_a_branch_with_two_replicas(name, played):
     """A `cond` on memory, which each replica has of its own, computes both branches: branch on `view.turn`."""
     game = played.game
     both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), played.states[0])._replace(step=played.states[0].step)
-    replicated = jax.vmap(functools.partial(step.update, game), in_axes=(STATE_AXES, None), out_axes=(STATE_AXES, 0))
-    programs = (
-        jax.make_jaxpr(functools.partial(step.update, game))(played.states[0], one_of_each(game)),
-        jax.make_jaxpr(replicated)(both, one_of_each(game)),
+    traces = (
+        played.update.trace(played.states[0], one_of_each(game)),
+        replicated(name).trace(both, one_of_each(game)),
     )
-    single, several = (len(re.findall(r"\bcond\[", str(program))) for program in programs)
+    single, several = (len(re.findall(r"\bcond\[", str(each.jaxpr))) for each in traces)
     assert several == single
 
 
@@ -234,8 +239,10 @@ def spy_on(name: str | None, family: str) -> Metrics:
     game = make_game(tested | {"spy": spy}, optax.sgd(0.0), family=family)
     state, seen = start(game, family), {}
     for slope in (step.discriminator_slope, step.generator_slope):  # No step is taken, so that both compare.
-        look_once = jax.jit(lambda state, slope=slope: slope(game, state, turn(), jax.random.key(1), batch_of(game)))
-        seen |= look_once(state).metrics
+        look_once = jax.jit(
+            lambda state, slope=slope: slope(game, state, turn(), jax.random.key(1), batch_of(game)).metrics
+        )
+        seen |= look_once(state)
     return seen
 
 
