@@ -24,7 +24,11 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from igan.config import default
+from igan.layers import noise
+from igan.types import Array, Key
 from tests.command import REPOSITORY, Command, Outcome, run_in
+
+UNIFORM = noise.uniform
 
 
 def small_game() -> ConfigDict:
@@ -66,15 +70,21 @@ def random() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+def quick_uniform(key: Key, shape: tuple[int, ...]) -> Array:
+    """Noise by a cipher that compiles quickly, in place of `igan.layers.noise.uniform`, which is unrolled."""
+    return jax.random.uniform(key, shape, minval=2**-17)  # Never 0, whose normal quantile is infinite.
+
+
 @contextlib.contextmanager
 def compiled_quickly() -> Iterator[None]:
-    """For what runs a few times only: noise by a cipher that compiles quickly.
-
-    The unrolled one, which takes most of the time to compile, has its own tests.
-    """
     with pytest.MonkeyPatch.context() as patch:
-        # Never 0, whose normal quantile is infinite.
-        patch.setattr("igan.layers.noise.uniform", lambda *args: jax.random.uniform(*args, minval=2**-17))
+        patch.setattr(noise, "uniform", quick_uniform)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_quickly() -> Iterator[None]:
+    with compiled_quickly():
         yield
 
 
@@ -83,22 +93,10 @@ def optimized() -> Iterator[None]:
     """For `pytestmark`: programs as users have them, but for the kernels of `xla.OLD_KERNELS`."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(noise, "uniform", UNIFORM)
+        yield
     jax.config.update("jax_disable_most_optimizations", before)
-
-
-@pytest.fixture
-def quick_compilation() -> Iterator[None]:
-    """For games that no other test of the file plays."""
-    with compiled_quickly():
-        yield
-
-
-@pytest.fixture(scope="module")
-def quick_compilation_of_file() -> Iterator[None]:
-    """For `pytestmark`, the fixtures of the file included."""
-    with compiled_quickly():
-        yield
 
 
 @pytest.fixture(scope="module")

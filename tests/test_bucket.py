@@ -215,7 +215,6 @@ def test_an_error_names_the_bucket(tmp_path):
     assert not folder.exists() and not MemoryFileSystem.store  # As before it began.
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_a_run_goes_on_on_another_machine(tmp_path, capsys):
     def game(epochs):
         config = tiny()

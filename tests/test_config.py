@@ -18,8 +18,6 @@ from igan.run import experiment
 from igan.run.finite import check_finite
 from tests.techniques.suite import SMALL
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 def put(config: ConfigDict, field: str, value: object) -> None:
     *sections, name = field.split(".")

@@ -164,7 +164,7 @@ def losses(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("small", [small_cifar10, small_imagenet], ids=["in memory", "streamed"])
-def test_a_small_game_trains_and_resumes_bit_for_bit(quick_compilation, small, pictures: Path, tmp_path: Path) -> None:
+def test_a_small_game_trains_and_resumes_bit_for_bit(small, pictures: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     summary = train.run(small(pictures), whole)
     assert summary["finished"] and summary["classes"] == 3

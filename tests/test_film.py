@@ -13,8 +13,6 @@ from igan.reporting import frames
 from igan.run import experiment, train, workdir
 from tests.run.test_mixture import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 @pytest.fixture
 def runs(tmp_path):

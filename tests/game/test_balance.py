@@ -16,8 +16,6 @@ from igan.run import experiment
 from igan.types import Turn
 from tests.run.test_mixture import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 def test_the_mean_distance_is_that_of_all_pairs(random):
     examples = random.normal(size=(40, 3, 2)).astype(np.float32)

@@ -17,7 +17,6 @@ from igan.run import experiment
 from igan.run.experiment import Experiment
 from igan.types import Context, Critique, Params, Turn
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 DEVICES, BATCH, UPDATES, RATE = 4, 16, 3, 0.02
 
 

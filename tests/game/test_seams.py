@@ -42,8 +42,6 @@ from tests.plane import PLANE
 COUNT, CLASSES, SIDE, LATENT = 24, 3, 2, 3
 PIXELS = SIDE * SIDE
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 # The smallest game.
 

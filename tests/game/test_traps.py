@@ -18,8 +18,6 @@ from igan.run import experiment
 from igan.types import Array, Critique, Key, Metrics, View
 from tests.game.test_seams import NETWORKS, Row, game_of, judge, prepare
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 def penalty_every_second_step(count: Any) -> Technique:
     def penalty(state: Any, view: View) -> tuple[Array, Metrics]:

@@ -60,7 +60,6 @@ def assert_same_derivatives(one: Callable[..., Array], other: Callable[..., Arra
 
 
 @each_shape
-@pytest.mark.usefixtures("quick_compilation")
 def test_derivatives_of_higher_order_are_those_of_the_plain_convolution(random, kernel, stride, padding, sides):
     with jax.enable_x64(True):
         assert_same_derivatives(
@@ -68,7 +67,6 @@ def test_derivatives_of_higher_order_are_those_of_the_plain_convolution(random, 
         )
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_derivatives_of_higher_order_of_the_transposed_convolution(random):
     with jax.enable_x64(True):
         assert_same_derivatives(conv_transpose, plain_transpose, random, 5, 3, 4)

@@ -8,6 +8,8 @@ import pytest
 
 from igan.layers.noise import Dropout, uniform
 
+pytestmark = pytest.mark.usefixtures("optimized")  # The draws that users have.
+
 SHAPE = (400, 250)
 SIZE = 400 * 250
 

@@ -10,6 +10,8 @@ from scipy import stats
 
 from igan.layers.noise import GaussianNoise, standard_normal, threefry2x32, uniform
 
+pytestmark = pytest.mark.usefixtures("optimized")  # The noise that users have.
+
 COUNT = 200_000
 
 

@@ -14,8 +14,6 @@ from igan.layers.weights import WeightLayer
 from tests.contexts import at
 from tests.models.inspection import assert_float32, assert_nearly_the_same, count, shapes
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 KEY = jax.random.key(0)
 SMALL = {"latent_size": 5, "width": 4, "smallest": 4}
 # By hand, for n = 128 and codes of 64 numbers: a 3 x 3 convolution from a to b channels has 9 a b + b.

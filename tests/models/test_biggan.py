@@ -18,8 +18,6 @@ from igan.types import Batch, Examples
 from tests.contexts import at, turn
 from tests.models.inspection import assert_nearly_the_same, count
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 SMALL = {
     "piece_size": 2,
     "embedding_size": 3,

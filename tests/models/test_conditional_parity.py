@@ -20,8 +20,6 @@ torch = pytest.importorskip("torch", reason="pip install igan[parity]")
 
 from tests.references import conditional_torch as reference  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 CLASSES, COUNT, SIDE, RATE, STRENGTH, TOLERANCE = 3, 6, 8, 0.05, 0.01, 1e-4
 WIDTHS = {"generator_widths": (8, 8), "discriminator_widths": (8, 8), "discriminator_halvings": 1}
 FAMILIES = {

@@ -25,8 +25,6 @@ MINIBATCH = ("minibatch_discrimination", "ours", "-vbn+bn", "-l+ha", "-ls", "-l"
 ONE_LOGIT = ("-l", "-l+ha")
 VIRTUAL = ("ours", "-l+ha", "-ls", "-l", "-mbf")
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 def load(image_shape=(16, 16, 3), classes: int | None = 4, **settings):
     return models.load({"name": "convolutional", **SMALL, **settings}, space.images(image_shape), classes, {})

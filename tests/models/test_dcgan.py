@@ -19,8 +19,6 @@ from igan.models.dcgan import shapes as sides_of
 from tests.contexts import at
 from tests.models.inspection import assert_float32, assert_nearly_the_same, count, shapes
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 KEY = jax.random.key(0)
 NARROW_SN, WIDE_SN = (64, 64, 128, 128, 256, 256, 512), (64, 128, 128, 256, 256, 512, 512)
 SNGAN = gans.SNGAN | {"generator_norm": "convolutions"}  # As the paper's table says.

@@ -33,8 +33,6 @@ NOISE = 3 * 4**2 + 2 * 8**2 + 2 * 16**2  # Numbers in the noise maps of one late
 # At full size, 4 to 128 pixels.
 PAPERS_NOISE = 64 * 4**2 + 64 * 8**2 + 32 * 16**2 + 16 * 32**2 + 8 * 64**2 + 8 * 128**2
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 def load(image_shape=(SIDE, SIDE, 3), classes: int | None = 4, layers=None, **settings):
     return models.load({"name": "imagenet", **SMALL, **settings}, space.images(image_shape), classes, layers or {})

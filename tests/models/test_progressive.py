@@ -31,7 +31,6 @@ from tests.models.growing import (
 )
 
 CIFAR10 = {"latent_size": 128, "base": 4096, "most": 128}
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
 
 @pytest.mark.parametrize("player", ["generator", "discriminator"])

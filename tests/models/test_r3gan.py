@@ -19,8 +19,6 @@ from igan.types import Context
 from tests.contexts import at
 from tests.models.inspection import assert_float32, assert_nearly_the_same, count, shapes
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 KEY = jax.random.key(0)
 SMALL = {"latent_size": 5, "widths": (6, 4), "blocks": 1, "group_size": 4}
 # Of a block of 768 channels: two 1 x 1 convolutions, two biases, and 3 x 3 with 16 channels of inputs each.

@@ -22,7 +22,6 @@ from igan.run.experiment import Loaded
 from igan.types import Context, Network, Networks, Turn
 from tests.xla import LONG
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 SIDE, BATCH = 16, 32
 SMALL = {
     "resnet": {"generator_widths": (8, 8, 8), "discriminator_widths": (8, 8, 8)},

@@ -15,8 +15,6 @@ from igan.layers.weights import WeightLayer
 from tests.contexts import at
 from tests.models.inspection import assert_float32, assert_nearly_the_same, count, shapes
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 KEY = jax.random.key(0)
 WGAN_GP = {"generator_widths": (128,) * 4, "pooling": "mean", "last_bias": True}
 LARGE = {

@@ -45,7 +45,6 @@ SMALL: dict[str, Any] = {
     "train_images": 40,
     "fade_images": 80,
 }
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
 
 @pytest.mark.parametrize("player", ["generator", "discriminator"])

@@ -10,8 +10,6 @@ from tests.models.torch_parity import assert_an_update_agrees
 from tests.references import autoencoder_torch, gans_torch, points_torch, r3gan_torch
 from tests.xla import LONG
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 # Of the generator: its activation and pieces, and whether it is normalised; of the discriminator: the same, and what
 # divides its inputs.
 OF_POINTS = {

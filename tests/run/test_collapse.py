@@ -11,8 +11,6 @@ from igan.run import collapse, experiment, train
 from igan.run.collapse import Watch
 from tests.run.test_mixture import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 def see(watch: Watch, diversities, start: int = 0, **others) -> list[str]:
     said = []

@@ -20,10 +20,7 @@ from igan.metrics.frechet_distance import intra_distance, moments
 from igan.metrics.score import Score
 from igan.run import drawing, experiment, scoring, train
 
-pytestmark = [
-    pytest.mark.usefixtures("quick_compilation_of_file"),
-    pytest.mark.filterwarnings("ignore:Fréchet distances of classes with only"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:Fréchet distances of classes with only")
 
 
 def game(epochs=2):

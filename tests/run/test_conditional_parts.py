@@ -20,8 +20,6 @@ from tests.xla import LONG
 CLASSES = 4
 STEP = 60  # Of brightness, from one class to the next.
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory):

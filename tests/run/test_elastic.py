@@ -15,7 +15,6 @@ from tests.xla import LONG
 
 # All counts with IGAN_LONG_TESTS: each is a run with programs of its own.
 COUNTS = (1, 2, 4, 8) if LONG else (1, 8)
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ from igan.errors import UserError
 from igan.run import scoring, train
 from tests.run.test_mixture import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 def get_config():
     config = tiny()

@@ -38,10 +38,7 @@ from tests.outcome import assert_same_arrays, lines_without_seconds, newest, sta
 
 UPDATES = 10  # Four of 4 pixels, three in which 8 pixels fade in, and three of 8 pixels.
 
-pytestmark = [
-    pytest.mark.usefixtures("quick_compilation_of_file"),
-    pytest.mark.filterwarnings("ignore:a Fréchet distance of only"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:a Fréchet distance of only")
 
 
 def small(pictures: Path, variant: str = "pggan"):

@@ -14,10 +14,7 @@ from tests.outcome import assert_same_arrays, lines_without_seconds, newest, sta
 
 UPDATES, SAVED = 8, 3
 
-pytestmark = [
-    pytest.mark.usefixtures("quick_compilation_of_file"),
-    pytest.mark.long("half a minute each"),
-]
+pytestmark = pytest.mark.long("half a minute each")
 
 
 @pytest.fixture(scope="module")

@@ -141,7 +141,7 @@ def test_a_run_leaves_its_config_alone(finished, tmp_path: Path) -> None:
     assert plain(config) == before
 
 
-def test_an_ordinary_gan_has_no_test_errors(quick_compilation, tmp_path: Path) -> None:
+def test_an_ordinary_gan_has_no_test_errors(tmp_path: Path) -> None:
     config = game()
     for name in ("semi_supervised", "feature_matching", "minimax"):
         config.techniques[name].enabled = False
@@ -157,7 +157,7 @@ def test_an_ordinary_gan_has_no_test_errors(quick_compilation, tmp_path: Path) -
 
 
 def test_replicas_are_reported_one_by_one_with_their_mean_and_their_ensemble(
-    quick_compilation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = game()
     config.replicas = 2
@@ -219,7 +219,7 @@ def test_a_number_that_is_not_finite_stops_the_run(finished, tmp_path: Path, mon
     ]
 
 
-def test_a_learning_rate_that_is_far_too_large_is_named(quick_compilation, tmp_path: Path) -> None:
+def test_a_learning_rate_that_is_far_too_large_is_named(tmp_path: Path) -> None:
     config = game()
     config.batch_size = 400
     config.discriminator.learning_rate = 1e30
@@ -262,7 +262,7 @@ def test_fewer_epochs_than_are_done_are_evaluated_where_the_run_ended(tmp_path: 
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
 
-def test_more_epochs_are_evaluated_at_the_same_updates_as_ever(quick_compilation, tmp_path: Path) -> None:
+def test_more_epochs_are_evaluated_at_the_same_updates_as_ever(tmp_path: Path) -> None:
     config = game()
     config.batch_size, config.steps_per_chunk, config.evaluation.interval = 400, 4, 8  # 10 updates an epoch.
     for config.epochs in (1, 3):

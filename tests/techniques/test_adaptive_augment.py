@@ -19,8 +19,6 @@ from tests.contexts import turn
 from tests.game.test_seams import NETWORKS, Row, game_of, play
 from tests.techniques.probes import look_at
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 ALL = tuple(GROUPS)
 MANY = 4000
 

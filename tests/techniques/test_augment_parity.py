@@ -19,8 +19,6 @@ from igan.techniques.adaptive_augment import Draws
 from igan.types import Batch, Batches, Critique, Examples, GameState, Network, Networks, Player
 from tests.references import augment_torch
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 COUNT, SHAPE, LATENT, HIDDEN, RATE, TOLERANCE = 6, (6, 5, 3), 3, 4, 0.5, 1e-4
 PIXELS, PROBABILITY = int(np.prod(SHAPE)), 0.7
 

@@ -23,8 +23,6 @@ from igan.types import Critique
 from tests.contexts import at, turn
 from tests.models.inspection import count
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 CLASSES = 10
 SMALL = {"latent_size": 3, "generator_widths": (4, 3), "discriminator_widths": (3, 4), "discriminator_halvings": 1}
 

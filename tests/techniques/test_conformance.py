@@ -33,8 +33,6 @@ ON_MNIST = {"r3gan": {"widths": (8, 8, 8)}}  # What a family needs for images of
 RESIDUAL = {"generator_widths": (8,) * 4, "discriminator_widths": (8, 8), "discriminator_halvings": 2}  # Of 16 pixels.
 PASSES_TO_REST = 100  # Of a power iteration, say.
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 each_technique = pytest.mark.parametrize("name", technique.known())
 

@@ -17,8 +17,6 @@ from tests.contexts import turn
 from tests.game.test_seams import NETWORKS, game_of
 from tests.plane import PLANE
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 MANY = 4000  # Draws, for their statistics.
 
 

@@ -213,7 +213,6 @@ def test_the_switch_of_a_batch_normalisation_that_is_in_the_way_is_named(small, 
     experiment.compose(small, dataset)
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("family", ["fully_connected", "convolutional"])
 def test_networks_that_say_so_look_at_each_image_by_itself(random, family):
     """So that the gradient of the sum of the logits is each image's own."""

@@ -19,8 +19,6 @@ CLASSES, COUNT, RATE = 3, 8, 0.01
 REAL = np.array([1, 1, 1, 1, 1, 0, 0, 2], np.int32)
 SLOPES = np.float32([[3, 4], [0, 1], [-2, 5]])  # w + V[y], by hand: w is (1, 2) below.
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 def judge(params: dict, variables: dict, context: Context, points: jax.Array) -> tuple:
     assert context.labels is not None

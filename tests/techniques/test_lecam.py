@@ -15,8 +15,6 @@ from tests.contexts import turn
 from tests.techniques.probes import draw, look_at
 from tests.techniques.test_objectives import DISCRIMINATOR_OF_MINIMAX, NON_SATURATING, RATE, begin, theirs
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 REAL, FAKE = jnp.float32([2.0, 0.0]), jnp.float32([-2.0, 0.0])
 
 

@@ -18,8 +18,6 @@ from igan.types import Array, Batch, Batches, Critique, Examples, GameState, Net
 from tests.contexts import turn
 from tests.techniques.suite import enable
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 COUNT, LATENT, HIDDEN, PIXELS = 5, 3, 6, 4
 RATE = 0.3
 PLAYERS = ("discriminator", "generator")

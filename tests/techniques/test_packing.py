@@ -20,8 +20,6 @@ from tests.game.test_seams import DISCRIMINATOR, LATENT, NETWORKS, PIXELS, Row, 
 from tests.game.test_seams import prepare as prepare_row
 from tests.plane import PLANE
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 def networks_for(images: int, outputs: int = PIXELS) -> Any:
     """The smallest game's networks, with a discriminator of packs."""

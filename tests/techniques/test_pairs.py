@@ -44,8 +44,6 @@ SETTINGS = {
 } | NARROW
 NAMES = technique.known()
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 def config_of(names: Sequence[str], family: str) -> Any:
     """A run's config with these techniques, and `non_saturating` for the players that have no objective by them."""

@@ -33,8 +33,6 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "r2": [{}],
 }
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 def generate(params: Any, variables: Any, context: Context, latents: jax.Array) -> tuple:
     return jnp.tanh(latents @ params).reshape(-1, SIDE, SIDE, CHANNELS), variables

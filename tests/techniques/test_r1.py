@@ -23,8 +23,6 @@ from tests.techniques import probes
 
 GAMMA, RATE, STEPS, INTERVAL = 10.0, 1e-3, 2, 4
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 
 @pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("spread", [0.0, 100.0])

@@ -14,7 +14,6 @@ from igan.layers.spectral_norm import SpectralNormLayer
 from tests.contexts import at
 from tests.models.inspection import count
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
 SMALL = {"latent_size": 3, "generator_widths": (8, 8, 8), "discriminator_widths": (8, 8, 8, 8)}
 
 

@@ -22,8 +22,6 @@ from igan.types import Batch, Batches, Examples
 from tests.contexts import turn
 from tests.models.inspection import shapes
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 # Layers with weights of the discriminator and of the generator, counted by hand, and the images that the family takes.
 COUNTS = {
     "fully_connected": (5 + 1, 2 + 1, (28, 28, 1)),

@@ -25,8 +25,6 @@ from tests.run.test_mixture import tiny
 from tests.techniques import probes
 from tests.techniques import test_objectives as toy
 
-pytestmark = pytest.mark.usefixtures("quick_compilation_of_file")
-
 ADAM = {"optimizer": "adam", "learning_rate": 0.1, "constant_share": 1.0, "b1": 0.5, "b2": 0.999, "epsilon": 1e-8}
 
 
