@@ -1,6 +1,7 @@
 """Eight virtual CPU devices for every test, and a persistent compilation cache so that a second test run is quick.
 
-The compiler does not try hard, but for tests that use `optimized` and with IGAN_LONG_TESTS.
+Programs compile quickly, but for tests that use `optimized`: noise is another cipher's, and the compiler does not try
+hard, unless IGAN_LONG_TESTS asks for all tests.
 """
 
 import contextlib

@@ -20,7 +20,7 @@ from igan.data import embedded
 from igan.errors import UserError
 from igan.run import experiment, train
 from tests.command import PATIENCE
-from tests.conftest import compiled_quickly, small_game
+from tests.conftest import small_game
 from tests.outcome import assert_same_arrays, lines_without_seconds, newest
 
 REPOSITORY = Path(__file__).parents[1]
@@ -124,8 +124,7 @@ def wait_for_updates(folder: Path) -> None:
 def assert_as_on_one_host(folder: Path, alone: Path, *arguments: str) -> None:
     config = game(*arguments)
     config.devices = 2
-    with compiled_quickly():
-        summary = train.run(config, alone)
+    summary = train.run(config, alone)
     assert lines_without_seconds(folder) == lines_without_seconds(alone)
     (step, ours), (step_alone, theirs) = newest(folder), newest(alone)
     assert step == step_alone

@@ -14,7 +14,6 @@ from igan.annotation.pool import decode
 from igan.errors import UserError
 from tests.browser import CHROMIUM, FLAGS, PHONE, playwright, with_chromium
 from tests.command import REPOSITORY
-from tests.conftest import compiled_quickly
 
 from .test_browser import asked
 
@@ -31,8 +30,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     config = game()
     config.epochs, config.batch_size = 1, 200
-    with compiled_quickly():
-        train.run(config, folder / "runs" / "digits")
+    train.run(config, folder / "runs" / "digits")
     return folder
 
 

@@ -25,7 +25,7 @@ IS_LONG = ASKED in ("1", "all")
 TRAIN, TEST = (1000, 500) if IS_LONG else (60, 40)
 GOLDEN_FID_768 = 0.0092111  # All training against all test images of CIFAR-10; seen on a CPU, float32.
 
-pytestmark = pytest.mark.usefixtures("optimized")  # An hour of convolutions with all that is asked for.
+pytestmark = pytest.mark.usefixtures("optimized")  # Convolutions take the time, not compiling them.
 
 
 @pytest.fixture(scope="module")
