@@ -87,6 +87,7 @@ def compiled_quickly() -> Iterator[None]:
 def _compiled_quickly() -> Iterator[None]:
     with compiled_quickly():
         yield
+    jax.clear_caches()  # Gigabytes by the end of a suite, which the garbage collector would look through.
 
 
 @pytest.fixture(scope="module")
