@@ -5,6 +5,7 @@ hard, unless IGAN_LONG_TESTS asks for all tests.
 """
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import pathlib
@@ -30,6 +31,7 @@ from igan.types import Array, Key
 from tests.command import REPOSITORY, Command, Outcome, run_in
 
 UNIFORM = noise.uniform
+gc.set_threshold(20_000, 20, 50)  # Tracing makes much, and all of it was looked through every 700 objects.
 
 
 def small_game() -> ConfigDict:
@@ -87,7 +89,7 @@ def compiled_quickly() -> Iterator[None]:
 def _compiled_quickly() -> Iterator[None]:
     with compiled_quickly():
         yield
-    jax.clear_caches()  # Gigabytes by the end of a suite, which the garbage collector would look through.
+    jax.clear_caches()  # Seven gigabytes by the end of a suite.
 
 
 @pytest.fixture(scope="module")
