@@ -187,7 +187,7 @@ def inception_images(spend: Spend) -> Iterator[Row]:
 
 def score_shift(spend: Spend) -> Iterator[Row]:
     """The Fréchet distance of one pair of sets of images, in features of each precision."""
-    level, count, batch = ("64", 128, 64) if spend.smoke else ("2048", 4096, 256)
+    level, count, batch = ("64", 16, 8) if spend.smoke else ("2048", 4096, 256)
     random = np.random.default_rng(1)
     arrays = {
         name: random.normal(0, np.sqrt(2 / max(1, np.prod(shape[:-1]))), shape).astype(np.float32)
