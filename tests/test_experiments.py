@@ -163,7 +163,10 @@ def losses(folder: Path) -> list[dict[str, float]]:
     return [line for line in named if line]
 
 
-@pytest.mark.parametrize("small", [small_cifar10, small_imagenet], ids=["in memory", "streamed"])
+IN_MEMORY = pytest.param(small_cifar10, id="in memory", marks=pytest.mark.long("as that of tests/run/test_resume.py"))
+
+
+@pytest.mark.parametrize("small", [IN_MEMORY, pytest.param(small_imagenet, id="streamed")])
 def test_a_small_game_trains_and_resumes_bit_for_bit(small, pictures: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     summary = train.run(small(pictures), whole)
