@@ -73,11 +73,13 @@ def run(arguments: argparse.Namespace) -> None:
     path = prepare(arguments)
     if not all(os.access(each, os.W_OK) for each in (path, path.absolute().parent)):
         raise UserError(f"answers are stored in {path}, and there nobody can write: copy it to another folder")
-    with lock.held(path.with_name(f"{path.name}.lock"), f"{path} is served by another process: stop that one first"):
+    taken = f"{path} is served by another process: stop that one first"
+    # Listening from here on: who comes already waits for the audit, which takes a while.
+    with lock.held(path.with_name(f"{path.name}.lock"), taken), listen(arguments.host, arguments.port) as listening:
         channels, shortcuts = audit.audit(path)
         print(audit.report(channels, shortcuts), file=sys.stderr)
         audit.refuse(channels)
-        _serve(path, arguments)
+        _serve(path, arguments, listening)
 
 
 def prepare(arguments: argparse.Namespace) -> Path:
@@ -185,10 +187,9 @@ def allowed_hosts(host: str, port: int, public: str) -> list[str]:
     return found
 
 
-def _serve(path: Path, arguments: argparse.Namespace) -> None:
+def _serve(path: Path, arguments: argparse.Namespace, listening: socket.socket) -> None:
     import uvicorn
 
-    listening = listen(arguments.host, arguments.port)
     port = listening.getsockname()[1]
     base = arguments.public.rstrip("/") or f"http://{_shown(arguments.host)}:{port}"
     opened = study.open(path)

@@ -181,6 +181,14 @@ def test_whoever_listens_beyond_this_machine_is_told_what_that_means(folders, mo
     assert "for people:" in captured.out and ("without encryption" in captured.err) is warned
 
 
+def test_a_port_that_cannot_be_had_is_told_before_the_audit(folders, monkeypatch, capsys):
+    monkeypatch.setattr("igan.annotation.audit.audit", lambda _: pytest.fail("a minute of waiting"))
+    with serve.listen("127.0.0.1", 0) as other:
+        port = other.getsockname()[1]
+        assert main(["serve", f"--study={prepare(folders)}", f"--port={port}"]) == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
+
+
 def test_a_reply_is_sent_at_once():
     """Not when the packet is full or 40 ms are over, which is what a socket does that nobody tells (Nagle)."""
 
