@@ -41,6 +41,9 @@ class Streamed(NamedTuple):
     labels: Array | np.ndarray
 
 
+Feed = tuple[Streamed, Streamed]  # The images of consecutive updates, for the discriminator and for the generator.
+
+
 def make_orders(
     key: Key, start: Array, updates: int, size: int, labeled: Array | None, stage: Stage, steps: tuple[int, int]
 ) -> Orders:

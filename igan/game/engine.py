@@ -12,22 +12,18 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from igan import hosts
 from igan.errors import UserError
-from igan.game import inference, step
-from igan.game.balance import balance
-from igan.game.batches import Orders, Resident, Streamed, epoch_order, gather, make_orders, unpack
+from igan.game import inference, replica, step
+from igan.game.batches import Feed, Resident, Streamed
 from igan.game.programs import Programs
+from igan.game.replica import Replica
 from igan.game.stages import Plan
 from igan.game.technique import Game
-from igan.randomness import stream
-from igan.types import Array, Batches, Examples, GameState, Key, Metrics, Params, Space, Stage, Turn, Variables
+from igan.types import Array, Batches, GameState, Key, Metrics, Params, Space, Stage, Turn, Variables
 
 REPLICA, DATA = "replica", "data"
 # A state's leaves have a leading axis of replicas, all but the step: it is shared, or every `cond` on it would turn
 # into a `select` under vmap.
 STATE_AXES = GameState(None, 0, 0, 0, 0)  # type: ignore[arg-type]
-
-
-Feed = tuple[Streamed, Streamed]  # The images of consecutive updates, for the discriminator and for the generator.
 
 
 class Engine(NamedTuple):
@@ -114,129 +110,127 @@ def make(
     split_feed = NamedSharding(mesh, PartitionSpec(None, None, DATA))
     put = hosts.put_nothing if isinstance(resident.images, jax.ShapeDtypeStruct) else hosts.put
     resident, labeled = put(resident, everywhere), put(labeled, dealt)
-    update = _on_each_device(game, mesh) if plan.shared > 1 else None
-    game, networks = _split_latents(game, split), game.networks
-    update = update or functools.partial(step.update, game)
-    sharding = GameState(everywhere, dealt, dealt, dealt, dealt)  # type: ignore[arg-type]
-    # One replica is not mapped over: with a leading axis of length 1 its convolutions are a quarter slower.
-    replicated = functools.partial(jax.vmap, spmd_axis_name=REPLICA) if plan.replicas > 1 else _alone
 
     def encode(stored: Array | np.ndarray) -> Array:
-        return space.encode(stored, networks.image_range)
+        return space.encode(stored, game.networks.image_range)
 
-    def initialize(resident: Resident, key: Key) -> GameState:
-        size = resident.images.shape[0]
-        order = epoch_order(key, "initialize/data", size, plan.initial_images, jnp.int32(0), 1)[0]
-        labels = jnp.asarray(resident.labels)[order] if networks.classes else None
-        return step.initialize(game, key, Examples(encode(resident.images[order]), labels))
-
-    def run(
-        state: GameState, resident: Resident, labeled: Array | None, feed: Feed | None, stage: Stage, updates: int
-    ) -> tuple[GameState, Metrics]:
-        def one_replica(state: GameState, labeled: Array | None) -> tuple[GameState, Metrics]:
-            def play(state: GameState, batches: Batches) -> tuple[GameState, Metrics]:
-                return update(state, jax.lax.with_sharding_constraint(batches, split), stage)
-
-            def play_streamed(state: GameState, feed: Feed) -> tuple[GameState, Metrics]:
-                return play(state, unpack(*feed, encode, plan.all_labeled))
-
-            def play_resident(state: GameState, orders: Orders) -> tuple[GameState, Metrics]:
-                return play(state, gather(resident, orders, encode, plan.all_labeled))
-
-            if feed is not None:
-                return jax.lax.scan(play_streamed, state, feed)
-            size = resident.images.shape[0]
-            orders = make_orders(state.key, state.step, updates, size, labeled, stage, plan.steps)
-            return jax.lax.scan(play_resident, state, orders)
-
-        return replicated(one_replica, in_axes=(STATE_AXES, 0), out_axes=(STATE_AXES, 0))(state, labeled)
-
-    def sample(state: GameState, labels: Array, stage: Stage, count: int) -> Array:
-        turn = Turn(state.step, state.step, stage)
-
-        def draw(params: Params, variables: Variables, key: Key) -> Array:
-            drawn = inference.sample_labels(game, labels, key, plan.initial_images)
-            frozen = inference.freeze(networks, params, variables, turn, key, plan.initial_images, drawn)
-            latents = networks.sample_latents(stream(key, "latents"), count)
-            by_class = inference.labels_by_class(networks, count)
-            return inference.sample(networks, params, frozen, turn, key, latents, by_class)
-
-        return replicated(draw)(state.generator.average, state.generator.variables, state.key)
-
-    def test_errors(state: GameState, resident: Resident, stage: Stage) -> inference.TestErrors:
-        images, labels = jnp.asarray(resident.test_images), jnp.asarray(resident.test_labels)
-        turn = Turn(state.step, state.step, stage)
-        at_once = stage.batch_sizes[0] // (plan.accumulate * plan.shared)
-        return inference.test_errors(networks, state, turn, images, labels, at_once, encode)
-
-    def weigh(state: GameState, resident: Resident, labeled: Array | None, stage: Stage) -> Metrics:
-        def one_replica(state: GameState, labeled: Array | None) -> Metrics:
-            size = resident.images.shape[0]
-            orders = make_orders(state.key, state.step, 1, size, labeled, stage, plan.steps)
-            first = jax.tree.map(lambda leaf: leaf[0], orders)
-            batches = gather(resident, first, encode, plan.all_labeled)
-            return balance(game, state, jax.lax.with_sharding_constraint(batches, split), stage)
-
-        return replicated(one_replica, in_axes=(STATE_AXES, 0))(state, labeled)
-
-    initialize_all = jax.jit(replicated(initialize, in_axes=(None, 0), out_axes=STATE_AXES), out_shardings=sharding)
-    run_all = jax.jit(run, static_argnums=(4, 5), donate_argnums=0, out_shardings=(sharding, dealt))
-    test = jax.jit(test_errors, static_argnums=2, out_shardings=everywhere)
-    draw_all = jax.jit(sample, static_argnums=(2, 3), out_shardings=everywhere)
-    weigh_all = jax.jit(weigh, static_argnums=3, out_shardings=everywhere)
+    together = functools.partial(step.update, replica.split_latents(game, split))
+    update = _on_each_device(game, mesh) if plan.shared > 1 else together
+    programs = _programs(Replica(game, plan, encode, update, split), mesh)
 
     def keys(seed: int) -> Key:
         return jax.vmap(jax.random.key)(seed + jnp.arange(plan.replicas))
 
     state_shape = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        shapes := jax.eval_shape(initialize_all, resident, keys(0)),
-        jax.tree.broadcast(sharding, shapes),
+        shapes := jax.eval_shape(programs.initialize, resident, keys(0)),
+        jax.tree.broadcast(_sharding(mesh), shapes),
     )
 
-    def feed_shape(stage: Stage, updates: int) -> Feed:
-        def shape(steps: int, batch_size: int) -> Streamed:
-            leading = (updates, steps, batch_size)
-            images = jax.ShapeDtypeStruct((*leading, *space.shape), space.storage, sharding=split_feed)
-            labels = jax.ShapeDtypeStruct(leading, jnp.int32, sharding=split_feed)
-            return Streamed(images, labels)  # type: ignore[arg-type]
-
-        discriminator, generator = map(shape, plan.steps, stage.batch_sizes)
-        return discriminator, generator
-
     def trace(stage: Stage, updates: int) -> jax.stages.Traced:
-        feed = feed_shape(stage, updates) if streams else None
-        return run_all.trace(state_shape, resident, labeled, feed, stage, updates)
+        feed = _feed_shape(plan, stage, updates, space, split_feed) if streams else None
+        return programs.run.trace(state_shape, resident, labeled, feed, stage, updates)
 
     def compile_run(stage: Stage, updates: int) -> jax.stages.Compiled:
         return trace(stage, updates).lower().compile()
 
-    def compile_draw(stage: Stage, count: int) -> jax.stages.Compiled:
-        return draw_all.lower(state_shape, resident.labels, stage, count).compile()
+    def compile_sample(stage: Stage, count: int) -> jax.stages.Compiled:
+        return programs.sample.lower(state_shape, resident.labels, stage, count).compile()
 
     def compile_balance(stage: Stage) -> jax.stages.Compiled:
-        return weigh_all.lower(state_shape, resident, labeled, stage).compile()
+        return programs.balance.lower(state_shape, resident, labeled, stage).compile()
 
-    runs, draws, balances = Programs(compile_run), Programs(compile_draw), Programs(compile_balance)
+    runs, samples, balances = Programs(compile_run), Programs(compile_sample), Programs(compile_balance)
 
-    def prepare(stage: Stage, updates: int, samples: int) -> None:
+    def prepare(stage: Stage, updates: int, count: int) -> None:
         runs.prepare(stage, updates)
-        draws.prepare(stage, samples)
+        samples.prepare(stage, count)
 
     return Engine(
-        initialize=lambda seed: initialize_all(resident, keys(seed)),
+        initialize=lambda seed: programs.initialize(resident, keys(seed)),
         run=lambda state, stage, updates, feed=None: runs(stage, updates)(state, resident, labeled, feed),
         trace=trace,
         compile=runs,
         prepare=prepare,
         balance=lambda state, stage: balances(stage)(state, resident, labeled),
         prepare_balance=balances.prepare,
-        test_errors=lambda state, stage: test(state, resident, stage),
-        sample=lambda state, stage, count: draws(stage, count)(state, resident.labels),
+        test_errors=lambda state, stage: programs.test_errors(state, resident, stage),
+        sample=lambda state, stage, count: samples(stage, count)(state, resident.labels),
         state_shape=state_shape,
         rows=functools.partial(hosts.rows, split),
         put=lambda feed: jax.tree.map(functools.partial(jax.make_array_from_process_local_data, split_feed), feed),
     )
+
+
+class _Programs(NamedTuple):
+    """Functions of all replicas, jitted: what follows the state, the data and the labels that are known is static."""
+
+    initialize: Any  # (data, keys [R])
+    run: Any  # (state, data, labels that are known, feed, stage, updates); the state is given away.
+    sample: Any  # (state, labels of the data, stage, count)
+    balance: Any  # (state, data, labels that are known, stage)
+    test_errors: Any  # (state, data, stage)
+
+
+def _programs(one: Replica, mesh: Mesh) -> _Programs:
+    # One replica is not mapped over: with a leading axis of length 1 its convolutions are a quarter slower.
+    replicated = functools.partial(jax.vmap, spmd_axis_name=REPLICA) if one.plan.replicas > 1 else _alone
+    initialize = replicated(functools.partial(replica.initialize, one), in_axes=(None, 0), out_axes=STATE_AXES)
+
+    def run(
+        state: GameState, resident: Resident, labeled: Array | None, feed: Feed | None, stage: Stage, updates: int
+    ) -> tuple[GameState, Metrics]:
+        def play(state: GameState, labeled: Array | None) -> tuple[GameState, Metrics]:
+            return replica.play(one, state, resident, labeled, feed, stage, updates)
+
+        return replicated(play, in_axes=(STATE_AXES, 0), out_axes=(STATE_AXES, 0))(state, labeled)
+
+    def sample(state: GameState, labels: Array, stage: Stage, count: int) -> Array:
+        turn = Turn(state.step, state.step, stage)
+
+        def draw(params: Params, variables: Variables, key: Key) -> Array:
+            return replica.draw(one, params, variables, key, turn, labels, count)
+
+        return replicated(draw)(state.generator.average, state.generator.variables, state.key)
+
+    def weigh(state: GameState, resident: Resident, labeled: Array | None, stage: Stage) -> Metrics:
+        def weigh(state: GameState, labeled: Array | None) -> Metrics:
+            return replica.weigh(one, state, resident, labeled, stage)
+
+        return replicated(weigh, in_axes=(STATE_AXES, 0))(state, labeled)
+
+    def test_errors(state: GameState, resident: Resident, stage: Stage) -> inference.TestErrors:
+        images, labels = jnp.asarray(resident.test_images), jnp.asarray(resident.test_labels)
+        turn = Turn(state.step, state.step, stage)
+        at_once = stage.batch_sizes[0] // (one.plan.accumulate * one.plan.shared)
+        return inference.test_errors(one.game.networks, state, turn, images, labels, at_once, one.encode)
+
+    sharding, everywhere = _sharding(mesh), NamedSharding(mesh, PartitionSpec())
+    return _Programs(
+        jax.jit(initialize, out_shardings=sharding),
+        jax.jit(run, static_argnums=(4, 5), donate_argnums=0, out_shardings=(sharding, sharding.key)),
+        jax.jit(sample, static_argnums=(2, 3), out_shardings=everywhere),
+        jax.jit(weigh, static_argnums=3, out_shardings=everywhere),
+        jax.jit(test_errors, static_argnums=2, out_shardings=everywhere),
+    )
+
+
+def _sharding(mesh: Mesh) -> GameState:
+    """Returns where the leaves of a state are: replicas on devices of their own, each whole."""
+    everywhere, dealt = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(REPLICA))
+    return GameState(everywhere, dealt, dealt, dealt, dealt)  # type: ignore[arg-type]
+
+
+def _feed_shape(plan: Plan, stage: Stage, updates: int, space: Space, sharding: NamedSharding) -> Feed:
+    """Returns the shapes of the images and labels of so many updates."""
+
+    def shape(steps: int, batch_size: int) -> Streamed:
+        leading = (updates, steps, batch_size)
+        images = jax.ShapeDtypeStruct((*leading, *space.shape), space.storage, sharding=sharding)
+        return Streamed(images, jax.ShapeDtypeStruct(leading, jnp.int32, sharding=sharding))  # type: ignore[arg-type]
+
+    discriminator, generator = map(shape, plan.steps, stage.batch_sizes)
+    return discriminator, generator
 
 
 def _alone(function: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
@@ -279,13 +273,3 @@ def _on_each_device(game: Game, mesh: Mesh) -> Callable[[GameState, Batches, Sta
         return played(state, batches)
 
     return update
-
-
-def _split_latents(game: Game, split: NamedSharding) -> Game:
-    """Splits generated batches as real ones are: the update itself is written for the whole batch."""
-    networks = game.networks
-
-    def sample_latents(key: Key, count: int) -> Array:
-        return jax.lax.with_sharding_constraint(networks.sample_latents(key, count), split)
-
-    return game._replace(networks=networks._replace(sample_latents=sample_latents))

@@ -1,8 +1,8 @@
 """The heart: one update of the game, a pure function of (state, batches).
 
 A discriminator phase, then a generator phase. Each looks at its images through the discriminator, adds up the losses of
-the techniques, takes one optimiser step and one averaging step. `igan.game.engine` scans this over steps, maps it over
-replicas and shards it over devices; nothing here knows.
+the techniques, takes one optimiser step and one averaging step. `igan.game.replica` scans this over steps, and
+`igan.game.engine` maps that over replicas and shards it over devices; nothing here knows.
 """
 
 from collections.abc import Callable, Mapping

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from igan.data import Stream
-from igan.game.batches import Streamed
-from igan.game.engine import Engine, Feed
+from igan.game.batches import Feed, Streamed
+from igan.game.engine import Engine
 from igan.game.stages import Plan
 from igan.types import Stage
 

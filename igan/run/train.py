@@ -14,7 +14,7 @@ from igan import hosts
 from igan.config import PER_DEVICE, Config
 from igan.data import Stream, points, sources
 from igan.errors import RunError, UserError, one_line
-from igan.game.engine import Feed
+from igan.game.batches import Feed
 from igan.recorded import plain
 from igan.reporting import frames
 from igan.reporting.log import RunLog
