@@ -75,10 +75,13 @@ def test_charts_are_zoomed_by_keys_buttons_and_mouse(visit):
     chart.get_by_role("button", name="Zoom in").click()
     assert last() < 1200
     chart.get_by_role("button", name="Show all updates").click()
-    box = chart.locator(".plot").bounding_box()
-    middle = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + 0.3 * box["width"], middle)
+    page.wait_for_function("[...document.images].every((image) => image.complete)")  # They move what is below them.
+    plot = chart.locator(".plot")
+    box = plot.bounding_box()
+    plot.hover(position={"x": 0.3 * box["width"], "y": box["height"] / 2})  # Once it stands still.
     chart.locator(".readout", has_text="·").wait_for()  # The browser looks at the mouse once a frame.
+    box = plot.bounding_box()
+    middle = box["y"] + box["height"] / 2
     page.mouse.down()
     page.mouse.move(box["x"] + 0.6 * box["width"], middle)
     page.mouse.up()
