@@ -5,8 +5,9 @@
     python tests/benchmarks/what_fits.py --output=plans.jsonl --rows=                # the table of what is there
 
 Each plan is a command, `python -m igan.plan ... --json`, and a line of the output as soon as it is done; what is there
-is not planned again. A batch that a machine's devices cannot share is not split: as many replicas are planned as there
-are devices. Wants the extras "tpu" and "cuda"; without one of them its machines are left out, and it says so.
+is not planned again, unless it failed. A batch that a machine's devices cannot share is not split: as many replicas are
+planned as there are devices. Wants the extras "tpu" and "cuda"; without one of them its machines are left out, and it
+says so.
 """
 
 import argparse
@@ -79,7 +80,8 @@ def cell(found: dict[str, Any]) -> str:
     size = f"{found['bytes_per_device'] / 2**20:,.0f} MiB"
     verdict = size if found["fits"] else f"**does not fit**, {size}"
     if (seconds := found["seconds_per_update_bound"]) is not None:
-        verdict += f"; {seconds * 1e6:.3g} us, {found['bounded_by']}"
+        time = f"{seconds * 1e6:.3g} us" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
+        verdict += f"; {time}, {found['bounded_by']}"
     return verdict + (f"; {found['replicas']} replicas" if found["replicas"] > 1 else "")
 
 
@@ -104,7 +106,7 @@ def main() -> None:
     known = {(found["row"], found["target"]): found for found in map(json.loads, lines)}
     for target in options.targets.split(","):
         for row in filter(None, options.rows.split(",")):
-            if (row, target) in known:
+            if "error" not in known.get((row, target), {"error": "not yet"}):
                 continue
             print(f"{row} on {target}", file=sys.stderr, flush=True)
             found = plan(row, target, options.minutes) | {"row": row, "target": target}

@@ -52,9 +52,24 @@ def test_where_a_batch_cannot_be_shared_there_are_as_many_replicas_as_devices(wh
     assert what_fits.plan("mnist", "gpu:h100:8", minutes=1)["error"] == "b"
 
 
+def test_what_failed_is_tried_again(what_fits, monkeypatch, tmp_path):
+    output, asked = tmp_path / "plans.jsonl", []
+
+    def plan(row, target, minutes):
+        asked.append(row)
+        return {"error": "no"} if len(asked) == 1 else FITS | {"replicas": 1}
+
+    monkeypatch.setattr(what_fits, "plan", plan)
+    monkeypatch.setattr("sys.argv", ["", f"--output={output}", "--rows=mnist,cifar10", "--targets=gpu:h100:1"])
+    for _ in range(3):
+        what_fits.main()
+    assert asked == ["mnist", "cifar10", "mnist"]
+
+
 def test_the_table(what_fits):
     known = {
         ("mnist", "gpu:h100:1"): FITS | {"replicas": 1},
+        ("cifar10", "gpu:h100:1"): FITS | {"replicas": 1, "seconds_per_update_bound": 2.5e-3},
         ("mnist", "gpu:h100:8"): FITS | {"replicas": 8},
         ("mnist", "tpu:v5e:2x4"): REFUSED | {"replicas": 1},
         ("mnist", "tpu:v5e:8x8"): {"error": "not compiled within 60 minutes"},
@@ -67,4 +82,5 @@ def test_the_table(what_fits):
         "| `mnist` | 300 MiB; 25 us, memory | 300 MiB; 25 us, memory; 8 replicas | **does not fit**, 17,408 MiB"
         " | not compiled within 60 minutes | not yet |"
     )
+    assert "300 MiB; 2.5 ms, memory" in next(line for line in lines if "`cifar10`" in line)
     assert len(lines) == 2 + len(what_fits.all_rows())
