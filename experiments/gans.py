@@ -39,6 +39,9 @@ With labels, of which these networks are given all:
 "5k" is 5,000 images a score, ten times, and an FID of 5,000 against 10,000 real ones. Numbers compare within one
 protocol only: one kind of network has had an FID of 16.8 with 50,000 against 50,000 and 23.9 by "5k".
 
+`r3gan`, `sagan` and `biggan` mirror half of the training images at random ("--config.data.mirror"), as R3GAN's paper
+and StudioGAN's configurations do.
+
 What differs from the papers: pixels are not dequantised (SNGAN and WGAN-GP's residual network add U[0, 1/128)), the
 statistics of batch norm in sampling are those of 500 fresh latents, an update begins with the discriminator's steps,
 and each of those has noise of its own. Smaller differences are those of one or two variants. `dcgan` and `ttur` draw
@@ -109,6 +112,7 @@ class Setup(NamedTuple):
     generator_batch_size: int = 0  # 0: the same.
     accumulate: int = 1
     side: int = 0  # Of images that are no CIFAR-10; 0: they are.
+    mirror: bool = False  # Whether images are mirrored at random, as R3GAN's paper and StudioGAN have it.
 
 
 SETUPS = {
@@ -135,11 +139,11 @@ SETUPS = {
         | {"latents": "normal", "generator_norm": "none", "discriminator_norm": "none", "kernel_std": 0.0},
         batch_size=512,
     ),
-    "r3gan": Setup(39_062, "r3gan", batch_size=512),
+    "r3gan": Setup(39_062, "r3gan", batch_size=512, mirror=True),
     "sngan_projection": Setup(50_000, "resnet", generator_batch_size=128),  # As released.
-    "sagan": Setup(100_000, "resnet", {"last_bias": True}),
+    "sagan": Setup(100_000, "resnet", {"last_bias": True}, mirror=True),
     "sagan_128": Setup(1_000_000, "resnet", SAGAN_128, batch_size=256, side=128),
-    "biggan": Setup(100_000, "biggan"),
+    "biggan": Setup(100_000, "biggan", mirror=True),
     "biggan_128": Setup(200_000, "biggan", BIGGAN_128, batch_size=2048, accumulate=8, side=128),
 }
 
@@ -151,7 +155,7 @@ def get_config(variant: str = "") -> Config:
     setup = SETUPS[variant]
     config = default(networks=setup.networks)
     config.experiment, config.variant = "gans", variant
-    config.data.name = "cifar10"
+    config.data.name, config.data.mirror = "cifar10", setup.mirror
     config.networks.update(setup.settings)
     config.batch_size = setup.batch_size
     config.generator.batch_size, config.accumulate = setup.generator_batch_size, setup.accumulate

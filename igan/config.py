@@ -62,6 +62,7 @@ def default(networks: str = "fully_connected") -> Config:
     config.data.image_size = 0  # Side in pixels, for folders and streams; 0: as they are, all of one size.
     # Of images of other sizes: "center"; "random" (streams only); "pad", a black border (named sets in memory only);
     config.data.crop = "none"  # "none": they are refused.
+    config.data.mirror = False  # Mirrors each training image left to right with probability 1/2, anew in every batch.
     config.data.corrupt = "error"  # An image that cannot be read: "error", or "skip" with a warning.
     config.data.fingerprint = ""  # Of the data, which a run refuses to change; "": of those that it begins with.
     config.data.stream = False  # Read images as they are needed instead of keeping all of them in memory.

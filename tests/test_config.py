@@ -114,6 +114,7 @@ VALUES: dict[str, tuple] = {
     "variant": ("", "ours"),
     "data.image_size": (0, -1, 28, 32, 10**20),
     "data.crop": ("none", "center", "random", "left"),
+    "data.mirror": (False, True),
     "data.corrupt": ("error", "skip", "hide"),
     "data.stream": (False, True),
     "techniques.feature_matching.distance": ("squared", "absolute", "", "cubed"),

@@ -189,6 +189,13 @@ def test_a_folder_of_one_class_is_refused_for_labels(pictures: Path) -> None:
         experiment.build(config)
 
 
+def test_points_have_no_left_and_right() -> None:
+    config = get_config("mixture", "ring")
+    config.data.mirror = True
+    with pytest.raises(UserError, match=r"data\.mirror=False with ring"):
+        experiment.build(config)
+
+
 def test_some_labels_of_a_stream_are_refused(pictures: Path) -> None:
     config = small_imagenet(pictures)
     config.labels_per_class = 2

@@ -97,6 +97,10 @@ def test_epochs_are_the_papers_updates_to_half_an_epoch(name):
     assert abs(config.epochs * an_epoch - setup.updates) <= an_epoch / 2
 
 
+def test_images_are_mirrored_where_the_published_numbers_are_of_such():
+    assert [name for name in READY if gans.get_config(name).data.mirror] == ["r3gan", "sagan", "biggan"]
+
+
 @pytest.mark.parametrize(
     ("updates", "batch_size", "steps", "images", "expected"),
     [

@@ -116,6 +116,30 @@ def gather(data: Resident, orders: Orders, encode: Encode, all_labeled: bool = F
     )
 
 
+def mirrored(batches: Batches, key: Key, step: Array) -> Batches:
+    """Returns the batches of an update with each image mirrored left to right, or not, by a coin of its own.
+
+    Args:
+      key: the game's key.
+      step: the update, may be traced.
+    """
+
+    def mirror(batch: Batch, name: str) -> Batch:
+        def by_coins(examples: Examples, name: str) -> Examples:
+            coins = jax.random.bernoulli(stream(key, name, step), shape=(len(examples.images), 1, 1, 1))
+            return examples._replace(images=jnp.where(coins, examples.images[:, :, ::-1], examples.images))
+
+        labeled = None if batch.labeled is None else by_coins(batch.labeled, f"{name}/labeled")
+        return Batch(by_coins(batch.real, f"{name}/real"), labeled)
+
+    return Batches(
+        *(
+            tuple(mirror(batch, f"mirror/{player}/{index}") for index, batch in enumerate(steps))
+            for player, steps in batches._asdict().items()
+        )
+    )
+
+
 def epoch_order(key: Key, name: str, size: int, batch_size: int, place: Array, steps: int) -> Array:
     """Returns the examples of consecutive batches of an endless stream.
 

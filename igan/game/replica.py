@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding
 
 from igan.game import inference, step
 from igan.game.balance import balance
-from igan.game.batches import Encode, Feed, Orders, Resident, epoch_order, gather, make_orders, unpack
+from igan.game.batches import Encode, Feed, Orders, Resident, epoch_order, gather, make_orders, mirrored, unpack
 from igan.game.stages import Plan
 from igan.game.technique import Game
 from igan.randomness import stream
@@ -64,6 +64,8 @@ def play(
     """
 
     def update(state: GameState, batches: Batches) -> tuple[GameState, Metrics]:
+        if replica.plan.mirror:
+            batches = mirrored(batches, state.key, state.step)
         return replica.update(state, jax.lax.with_sharding_constraint(batches, replica.split), stage)
 
     def update_streamed(state: GameState, feed: Feed) -> tuple[GameState, Metrics]:

@@ -18,6 +18,7 @@ class Plan(NamedTuple):
     all_labeled: bool = False  # Whether every training image comes with its label.
     accumulate: int = 1  # In how many parts a step looks at its batch.
     shared: int = 1  # Devices that play a part of each batch by themselves, as under `jax.pmap`; 1: the batch is one.
+    mirror: bool = False  # Whether real images are mirrored at random.
 
     @property
     def steps(self) -> tuple[int, int]:

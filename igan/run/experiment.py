@@ -67,6 +67,8 @@ def build(
             f"the data of {dataset.name} are not those that this run began with ({dataset.origin}): restore them, or"
             " choose another --workdir"
         )
+    if config.data.mirror and len(dataset.space.shape) < 3:
+        raise UserError(f"points have no left and right: use --config.data.mirror=False with {dataset.name}")
     techniques, networks, labels_seen = compose(config, dataset)
     labeled = _draw_labels(config, resident.labels) if labels_seen == "some" else None
     shared = (config.devices or len(devices)) if config.sharding == PER_DEVICE and config.replicas == 1 else 1
@@ -220,7 +222,8 @@ def _plan(
                     f" look at {together} images together: use multiples of {multiple}, or --config.sharding=global"
                 )
     initial_images = min(config.initial_images, size) // together * together
-    return Plan(config.replicas, *steps, initial_images, stages, all_labeled, config.accumulate, shared)
+    rest = config.accumulate, shared, config.data.mirror
+    return Plan(config.replicas, *steps, initial_images, stages, all_labeled, *rest)
 
 
 def _game(config: Config, plan: Plan, networks: Networks, techniques: dict[str, Technique], total_updates: int) -> Game:
