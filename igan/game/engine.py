@@ -202,7 +202,7 @@ def _programs(one: Replica, mesh: Mesh) -> _Programs:
     def test_errors(state: GameState, resident: Resident, stage: Stage) -> inference.TestErrors:
         images, labels = jnp.asarray(resident.test_images), jnp.asarray(resident.test_labels)
         turn = Turn(state.step, state.step, stage)
-        at_once = stage.batch_sizes[0] // (one.plan.accumulate * one.plan.shared)
+        at_once = one.plan.tested_at_once(stage)
         return inference.test_errors(one.game.networks, state, turn, images, labels, at_once, one.encode)
 
     sharding, everywhere = _sharding(mesh), NamedSharding(mesh, PartitionSpec())

@@ -38,6 +38,10 @@ class Plan(NamedTuple):
         stage = [each for each in self.stages if each.consumed[0] < images or each.index == 0][-1]
         return stage.start + (images - stage.consumed[0]) // (stage.batch_sizes[0] * self.discriminator_steps)
 
+    def tested_at_once(self, stage: Stage) -> int:
+        """Returns how many images a discriminator is given at once in a test: as many as in training."""
+        return stage.batch_sizes[0] // (self.accumulate * self.shared)
+
     def end(self, stage: Stage, total_updates: int) -> int:
         """Returns the first update after a stage."""
         following = self.stages[stage.index + 1 : stage.index + 2]
