@@ -56,7 +56,7 @@ def _stages(stages: list[dict[str, Any]]) -> Table:
         shown.add_column(name, justify="left" if name == "stage" else "right")
     for each in stages:
         seconds = each["seconds_per_update_bound"]
-        time, by = ("refused", "") if seconds is None else (_seconds(seconds), each["bounded_by"])
+        time, by = ("refused", "") if seconds is None else (duration(seconds), each["bounded_by"])
         memory, work = _bytes(each["bytes_per_device"]), _number(each["flops_per_update"])
         shown.add_row(each["stage"], f"{each['updates']:,}", f"{each['batch_size']}", memory, work, time, by)
     return shown
@@ -123,9 +123,9 @@ def _time(plan: dict[str, Any], kind: str) -> list[Row]:
         }
         for name, (about, source) in of.items():
             if name != "launches" or kind == "gpu":
-                rows.append((f"  time of {name}", _seconds(seconds[name]), about, source))
+                rows.append((f"  time of {name}", duration(seconds[name]), about, source))
         bound = f"[bold]lower bound[/], by {plan['bounded_by']}; a real update takes longer"
-        rows.insert(0, ("time of an update", _seconds(plan["seconds_per_update_bound"]), bound, "computed"))
+        rows.insert(0, ("time of an update", duration(plan["seconds_per_update_bound"]), bound, "computed"))
         whole = f"lower bound of {plan['updates']:,} updates"
         rows.append(("the run", f"{plan['hours_bound']:.3g} h", whole, "computed"))
         if plan.get("price_bound") is not None:
@@ -168,5 +168,13 @@ def _number(number: float) -> str:
     return f"{number:.4g} T"
 
 
-def _seconds(number: float) -> str:
-    return f"{number * 1e6:.4g} us" if number < 1e-3 else f"{number * 1e3:.4g} ms"
+def duration(seconds: float, digits: int = 4) -> str:
+    """Returns a time in a unit that suits it.
+
+    >>> duration(2.17e-4), duration(0.00516), duration(2.0615, digits=3)
+    ('217 us', '5.16 ms', '2.06 s')
+    """
+    for scale, unit in ((1e6, "us"), (1e3, "ms")):
+        if seconds * scale < 1000:
+            return f"{seconds * scale:.{digits}g} {unit}"
+    return f"{seconds:.{digits}g} s"

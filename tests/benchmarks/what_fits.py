@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from igan.planning import targets
+from igan.planning import report, targets
 
 REPOSITORY = Path(__file__).parents[2]
 TARGETS = {
@@ -80,8 +80,7 @@ def cell(found: dict[str, Any]) -> str:
     size = f"{found['bytes_per_device'] / 2**20:,.0f} MiB"
     verdict = size if found["fits"] else f"**does not fit**, {size}"
     if (seconds := found["seconds_per_update_bound"]) is not None:
-        time = f"{seconds * 1e6:.3g} us" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
-        verdict += f"; {time}, {found['bounded_by']}"
+        verdict += f"; {report.duration(seconds, digits=3)}, {found['bounded_by']}"
     return verdict + (f"; {found['replicas']} replicas" if found["replicas"] > 1 else "")
 
 
