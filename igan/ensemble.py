@@ -71,7 +71,7 @@ def tested(directory: Path, data_dir: str | None = None) -> Member:
 
     Raises UserError for what is no run, or one without test errors.
     """
-    built = drawing.reopen(workdir.load(directory), data_dir)
+    built = drawing.reopen(workdir.load(directory), data_dir, with_data=True)
     if not built.has_test_errors or not isinstance(built.dataset, Dataset):
         raise UserError(f"{directory} has no test errors: its discriminator is no classifier, or it has no test images")
     step, state = restore(directory, built, best=False)

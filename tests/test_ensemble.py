@@ -40,6 +40,15 @@ def test_a_run_alone_is_the_ensemble_of_its_replicas(runs, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == f"their ensemble: {expected} errors of 1,000"
 
 
+def test_images_that_are_not_those_of_the_run_are_refused(runs, tmp_path, capsys):
+    config = json.loads((runs[1] / "config.json").read_text())
+    assert config["data"]["fingerprint"]
+    config["data"]["fingerprint"] = "another"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert main([str(tmp_path)]) == 2
+    assert "are not those that this run began with" in capsys.readouterr().err
+
+
 def member(*probabilities, data="digits") -> Member:
     """A run whose games give class 1 these probabilities of three images, which are all of class 1."""
     ones = np.array(probabilities)
