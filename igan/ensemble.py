@@ -16,12 +16,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from igan import cache
 from igan.data import Dataset
-from igan.errors import UserError, exit_code
-from igan.evaluate import restore
+from igan.errors import UserError
+from igan.evaluate import code_of, restore
 from igan.game import inference
-from igan.run import drawing, signals, workdir
+from igan.run import drawing, workdir
 from igan.run.experiment import Experiment
 from igan.types import Array, GameState, Params, Turn, Variables
 from igan.version import ShowVersion
@@ -43,10 +42,7 @@ class Member(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
-    options = _parser().parse_args(arguments)
-    cache.keep_compiled_programs(cache.compiled_programs())
-    with signals.raised():
-        return exit_code(lambda: run(options), flags={"--config.data.dir": "--data_dir"})
+    return code_of(_parser().parse_args(arguments), run)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -87,11 +83,12 @@ def probabilities(built: Experiment, state: GameState, dataset: Dataset) -> np.n
     def encode(stored: Array | np.ndarray) -> Array:
         return dataset.space.encode(stored, networks.image_range)
 
-    def one_replica(params: Params, variables: Variables) -> Array:
+    @jax.jit
+    def of_all(params: Params, variables: Variables) -> Array:
         images, at_once = jax.numpy.asarray(dataset.test_images), built.plan.tested_at_once(stage)
-        return inference.class_probabilities(networks, params, variables, turn, images, at_once, encode)
+        return inference.probabilities_of_replicas(networks, params, variables, turn, images, at_once, encode)
 
-    return np.asarray(jax.jit(jax.vmap(one_replica))(player.average, player.variables), np.float64)
+    return np.asarray(of_all(player.average, player.variables), np.float64)
 
 
 def errors(probabilities: np.ndarray, labels: np.ndarray) -> int:

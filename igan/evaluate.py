@@ -33,7 +33,7 @@ from igan.layers import truncation
 from igan.metrics.compute import notes
 from igan.metrics.score import Score
 from igan.recorded import plain
-from igan.run import drawing, experiment, scoring, workdir
+from igan.run import drawing, experiment, scoring, signals, workdir
 from igan.run.checkpoint import Checkpoints
 from igan.run.experiment import Experiment
 from igan.types import GameState
@@ -54,6 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"--config.evaluation.{field}": f"--{field}" for field in ("inception_weights", "images", "reference_images")
     }
     return exit_code(lambda: on_all_hosts(options, run), flags=named | {"--config.data.dir": "--data_dir"})
+
+
+def code_of(options: argparse.Namespace, command: Callable[[argparse.Namespace], object]) -> int:
+    """Runs a command that looks at runs; returns its exit code. What it compiles is kept; a signal is one line."""
+    cache.keep_compiled_programs(cache.compiled_programs())
+    with signals.raised():
+        return exit_code(lambda: command(options), flags={"--config.data.dir": "--data_dir"})
 
 
 def on_all_hosts(options: argparse.Namespace, command: Callable[[argparse.Namespace], object]) -> None:

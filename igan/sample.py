@@ -22,12 +22,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from igan import cache, hosts, memory, writing
+from igan import hosts, memory, writing
 from igan.config import Config
-from igan.errors import RunError, UserError, exit_code
-from igan.evaluate import add_hosts, add_sampling_options, on_all_hosts, remark, restore, sampling_options
+from igan.errors import RunError, UserError
+from igan.evaluate import add_hosts, add_sampling_options, code_of, on_all_hosts, remark, restore, sampling_options
 from igan.metrics.images import Images, read_once
-from igan.run import drawing, signals, workdir
+from igan.run import drawing, workdir
 from igan.run.experiment import Experiment
 from igan.types import GameState
 from igan.version import ShowVersion
@@ -38,10 +38,7 @@ MOST = 2**31 - 1  # Images: each has a number of its own in 32 bits.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
-    options = _parser().parse_args(arguments)
-    cache.keep_compiled_programs(cache.compiled_programs())
-    with signals.raised():
-        return exit_code(lambda: on_all_hosts(options, run), flags={"--config.data.dir": "--data_dir"})
+    return code_of(_parser().parse_args(arguments), lambda options: on_all_hosts(options, run))
 
 
 def run(options: argparse.Namespace) -> None:

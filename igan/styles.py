@@ -16,14 +16,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from igan import cache
 from igan.data.grids import encode_png, image_grid
-from igan.errors import RunError, UserError, exit_code
-from igan.evaluate import add_style_options, restore, sampling_options
+from igan.errors import RunError, UserError
+from igan.evaluate import add_style_options, code_of, restore, sampling_options
 from igan.game import inference
 from igan.layers.truncation import PSI
 from igan.randomness import stream
-from igan.run import drawing, signals, workdir
+from igan.run import drawing, workdir
 from igan.run.experiment import Experiment
 from igan.types import GameState, Turn
 from igan.version import ShowVersion
@@ -33,10 +32,7 @@ MOST = 100
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
-    options = _parser().parse_args(arguments)
-    cache.keep_compiled_programs(cache.compiled_programs())
-    with signals.raised():
-        return exit_code(lambda: run(options), flags={"--config.data.dir": "--data_dir"})
+    return code_of(_parser().parse_args(arguments), run)
 
 
 def run(options: argparse.Namespace) -> None:

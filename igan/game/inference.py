@@ -61,6 +61,23 @@ def class_probabilities(
     return jnp.concatenate([batches.reshape(whole, -1), rest])
 
 
+def probabilities_of_replicas(
+    networks: Networks,
+    params: Params,
+    variables: Variables,
+    turn: Turn,
+    images: Array,
+    batch_size: int,
+    encode: Encode,
+) -> Array:
+    """Returns the same of R discriminators, whose parameters and variables have a leading axis: [R, n, classes]."""
+
+    def one_replica(params: Params, variables: Variables) -> Array:
+        return class_probabilities(networks, params, variables, turn, images, batch_size, encode)
+
+    return jax.vmap(one_replica)(params, variables)
+
+
 def test_errors(
     networks: Networks,
     state: GameState,
@@ -82,10 +99,7 @@ def test_errors(
     player = state.discriminator
 
     def probabilities(params: Params) -> Array:
-        def one_replica(params: Params, variables: Variables) -> Array:
-            return class_probabilities(networks, params, variables, turn, images, batch_size, encode)
-
-        return jax.vmap(one_replica)(params, player.variables)
+        return probabilities_of_replicas(networks, params, player.variables, turn, images, batch_size, encode)
 
     def errors(probabilities: Array) -> Array:
         return jnp.sum(jnp.argmax(probabilities, axis=-1) != labels, axis=-1)

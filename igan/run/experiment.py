@@ -67,7 +67,7 @@ def build(
             f"the data of {dataset.name} are not those that this run began with ({dataset.origin}): restore them, or"
             " choose another --workdir"
         )
-    if config.data.mirror and len(dataset.space.shape) < 3:
+    if config.data.mirror and dataset.space.kind != "images":
         raise UserError(f"points have no left and right: use --config.data.mirror=False with {dataset.name}")
     techniques, networks, labels_seen = compose(config, dataset)
     labeled = _draw_labels(config, resident.labels) if labels_seen == "some" else None
@@ -222,8 +222,8 @@ def _plan(
                     f" look at {together} images together: use multiples of {multiple}, or --config.sharding=global"
                 )
     initial_images = min(config.initial_images, size) // together * together
-    rest = config.accumulate, shared, config.data.mirror
-    return Plan(config.replicas, *steps, initial_images, stages, all_labeled, *rest)
+    mirror = config.data.mirror
+    return Plan(config.replicas, *steps, initial_images, stages, all_labeled, config.accumulate, shared, mirror)
 
 
 def _game(config: Config, plan: Plan, networks: Networks, techniques: dict[str, Technique], total_updates: int) -> Game:
