@@ -149,6 +149,7 @@ def test_hosts_agree_on_a_stop_during_a_scoring_too(config, tmp_path, monkeypatc
     assert score_lines(tmp_path / "run") == [] and turns == list(range(len(turns))) and len(turns) > 2
 
 
+@pytest.mark.long("three runs")
 def test_a_run_stopped_while_it_is_scored_scores_again(config, tmp_path, monkeypatch):
     values = {20: 30.0, 40: 10.0, 50: 20.0}
     scripted(monkeypatch, values)

@@ -150,13 +150,8 @@ def test_two_hosts_stopped_and_resumed_are_one(tmp_path: Path, monkeypatch: pyte
     assert_as_on_one_host(folder, tmp_path / "alone", "embedded", "2", epochs)
 
 
-TERMINATED = pytest.param(
-    signal.SIGTERM,
-    marks=pytest.mark.long("a minute of computing"),
-)
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, TERMINATED])
+@pytest.mark.long("a minute of computing each")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_two_hosts_without_a_common_disk_go_on_from_a_bucket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
@@ -176,6 +171,7 @@ def test_two_hosts_without_a_common_disk_go_on_from_a_bucket(
     assert_as_on_one_host(folder, tmp_path / "alone", "embedded", "2", epochs)
 
 
+@pytest.mark.long("a minute of computing")
 def test_two_processes_under_srun_share_a_streamed_batch(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     random = np.random.default_rng(0)
@@ -223,6 +219,7 @@ def test_a_lost_host_ends_the_other(tmp_path: Path) -> None:
     assert code == 1 and error.splitlines()[-1].startswith("error: another host is gone"), error
 
 
+@pytest.mark.long("half a minute of computing, as that of a host that is lost")
 def test_a_host_that_cannot_save_ends_the_other(tmp_path: Path) -> None:
     processes = start(tmp_path / "run", "embedded", "2", "400", largest_file=90_000)  # A checkpoint needs 170 kB.
     (code, _, error), (other_code, _, _) = finish(processes)

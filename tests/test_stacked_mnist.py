@@ -190,6 +190,7 @@ def by_hand(images: np.ndarray) -> tuple[int, float]:
     return len(seen), sum(share * np.log(1000 * share) for share in shares)
 
 
+@pytest.mark.long("half a minute")
 def test_a_run_is_scored_by_a_judge_of_single_digits(few, tmp_path, capsys):
     summary = train.run(small_run(), tmp_path)
     assert summary["finished"] and summary["dataset"] == "stacked_mnist5k"

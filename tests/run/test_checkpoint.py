@@ -293,6 +293,7 @@ def test_what_a_killed_save_left_is_swept_away_at_the_next_start(tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "notes"]
 
 
+@pytest.mark.long("half a minute; tests/chaos stops a save every day")
 def test_a_process_killed_at_any_moment_leaves_what_it_had_confirmed(tmp_path: Path) -> None:
     code = """
         import os, sys, jax, jax.numpy as jnp, numpy as np

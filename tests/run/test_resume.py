@@ -16,7 +16,6 @@ import pytest
 from tests import xla
 from tests.command import EXPERIMENT, PATIENCE, REPOSITORY, SMALL
 from tests.outcome import assert_same_arrays, assert_same_run, lines_without_seconds, newest
-from tests.xla import LONG
 
 UPDATES = 500
 ARGUMENTS = (
@@ -120,9 +119,10 @@ def copied(folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(folder, tmp_path / "run"))
 
 
+@pytest.mark.long("a minute of computing; tests/chaos kills once every day")
 def test_killed_at_random_points(uninterrupted: Path, tmp_path: Path) -> None:
     folder, randomness = tmp_path / "run", random.Random(20)
-    for until in sorted(randomness.sample(range(0, UPDATES - 150), 20 if LONG else 2)):
+    for until in sorted(randomness.sample(range(0, UPDATES - 150), 20)):
         process = start(folder)
         wait_for_update(process, folder, until)
         time.sleep(randomness.uniform(0, 0.05))
@@ -134,6 +134,7 @@ def test_killed_at_random_points(uninterrupted: Path, tmp_path: Path) -> None:
     assert_same(uninterrupted, folder)
 
 
+@pytest.mark.long("twenty seconds")
 def test_killed_before_the_first_checkpoint(uninterrupted: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = start(folder)
