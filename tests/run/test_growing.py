@@ -2,57 +2,26 @@
 
 import functools
 import json
-import os
-import random
-import shutil
-import signal
-import threading
-import time
-from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import growing
 from igan import film, sample, styles
 from igan.errors import UserError
-from igan.game import inference
 from igan.game.programs import Programs
 from igan.game.stages import Plan
-from igan.metrics import path_length
-from igan.metrics.extract import FeatureNetwork
-from igan.randomness import stream
-from igan.recorded import plain
 from igan.reporting.runs import read_run
 from igan.run import drawing, experiment, scoring, summary, train
 from igan.run.checkpoint import Checkpoints
-from igan.types import GameState, Player, Stage, Turn
-from tests.command import PATIENCE, REPOSITORY, run_main
-from tests.outcome import assert_same_arrays, lines_without_seconds, newest, state_at
-
-UPDATES = 10  # Four of 4 pixels, three in which 8 pixels fade in, and three of 8 pixels.
+from igan.types import Stage
+from tests.outcome import assert_same_arrays, state_at
+from tests.run.growing import UPDATES, see_with_a_toy, small
 
 pytestmark = pytest.mark.filterwarnings("ignore:a Fréchet distance of only")
-
-
-def small(pictures: Path, variant: str = "pggan"):
-    config = growing.get_config(variant)
-    config.data.name = f"folder:{pictures}"
-    config.networks.update(latent_size=3, base=8, most=2, train_images=16, fade_images=24, batch_sizes=(4, 8))
-    config.devices, config.batch_size, config.initial_images, config.epochs = 1, 8, 8, 2
-    config.steps_per_chunk = config.reporting.samples_interval = 1
-    config.evaluation.interval = 1000  # The balance of each stage would be a program more to compile.
-    config.checkpoint.interval, config.reporting.samples, config.checkpoint.keep = 1, 4, 20
-    if config.networks.name == "style":
-        layers = min(2, config.networks.mapping_layers)
-        config.networks.update(first_resolution=4, mapping_width=4, mapping_layers=layers)
-    return config
 
 
 @pytest.fixture(scope="module")
@@ -110,19 +79,6 @@ def test_a_run_that_is_stopped_at_any_update_goes_on_bit_for_bit(build, tmp_path
 
 def arrays(state) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state._replace(key=None))]
-
-
-def see_with_a_toy(patch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Has scores look at images with a network that takes no time; returns the shapes that it sees, as it goes."""
-    seen = []
-
-    def features(params, images, levels):
-        seen.append(images.shape[1:])
-        return {level: images.reshape(len(images), -1)[:, 100:103].astype(float) for level in levels}
-
-    patch.setattr(scoring.weights, "load", lambda path: path)
-    patch.setattr(scoring.inception, "network", lambda _: FeatureNetwork("toy", ("768",), {}, features))
-    return seen
 
 
 def test_scores_see_images_as_large_as_the_data_and_say_how_large_they_were(build, pictures, monkeypatch):
@@ -286,223 +242,3 @@ def test_what_is_asked_of_styles_is_refused_in_one_line_where_there_are_none(run
         assert command.main([workdir, argument]) == 2
         error = capsys.readouterr().err.strip().splitlines()
         assert error[-1].startswith("error: ") and expected in error[-1]
-
-
-@pytest.mark.long("programs of three stages, twice")
-def test_a_run_of_styles_is_scored_and_goes_on_bit_for_bit_within_a_fade(pictures, tmp_path, monkeypatch):
-    config = small(pictures, "stylegan")
-    config.checkpoint.interval, config.evaluation.scores_interval = 5, 1000
-    config.evaluation.update(scores=("fid",), images=20)
-    see_with_a_toy(monkeypatch)
-    summary = train.run(config, whole := tmp_path / "whole")
-    assert [each["name"] for each in summary["stages"]] == ["4 px", "8 px fading in", "8 px"]
-    assert summary["scores"]["fid_768"]["protocol"].endswith("; psi=1")
-    shutil.copytree(whole, twin := tmp_path / "twin")
-    for path in (twin / "checkpoints").iterdir():
-        if path.name.endswith(f"{UPDATES}"):
-            shutil.rmtree(path)
-    assert newest(twin)[0] == 5
-    train.run(config, twin)
-    assert newest(twin)[0] == newest(whole)[0] == UPDATES
-    assert_same_arrays(newest(twin)[1], newest(whole)[1])
-
-
-def test_images_of_styles_are_drawn_and_their_styles_are_mixed(pictures, tmp_path, capsys):
-    """Of a run that has not been trained: a mean style and one noise make one image."""
-    config = small(pictures, "stylegan")
-    built = experiment.build(config)
-    (tmp_path / "config.json").write_text(json.dumps(plain(config)))
-    with Checkpoints(tmp_path / "checkpoints", keep=2, note=print) as checkpoints:
-        checkpoints.save(UPDATES, built.engine.initialize(1)._replace(step=np.int32(UPDATES)))
-    workdir, output = f"--workdir={tmp_path}", tmp_path / "images.npz"
-    assert sample.main([workdir, "--count=3", f"--output={output}", "--psi=0", "--noise=2"]) == 0
-    with np.load(output) as archive:
-        assert archive["images"].shape == (3, 8, 8, 3) and np.ptp(archive["images"].astype(int), axis=0).max() <= 1
-    assert styles.main([workdir, "--rows=2", "--columns=3", "--crossover=2", "--psi=0.7", "--noise=0"]) == 0
-    with Image.open(tmp_path / "styles.png") as picture:
-        assert picture.size == (4 * 8 + 3, 3 * 8 + 2)
-    assert styles.main([workdir, "--noise=3"]) == 2
-    assert "--noise=3: expected 0 for none" in capsys.readouterr().err
-
-
-def test_the_picture_of_styles_has_coarse_sources_in_its_first_column_and_fine_ones_in_its_first_row(monkeypatch):
-    """Of images that are red as their coarse latent, green as their fine one, and blue as the parameters are."""
-    asked = []
-
-    def draw(networks, params, variables, turn, key, latents, options):
-        asked.append(options)
-        coarse, fine = np.split(np.asarray(latents), 2)
-        return np.ones((1, 8, 8, 1)) * np.stack([coarse, fine, np.full_like(fine, params)], axis=-1)[:, None]
-
-    monkeypatch.setattr(inference, "sample", draw)
-    sources = np.float32([-1.0, -0.6, -0.2, 0.2, 0.6])  # Two of rows, three of columns.
-    networks = SimpleNamespace(sample_latents=lambda key, count: sources[:count, None], image_range=(-1.0, 1.0))
-    built: Any = SimpleNamespace(
-        game=SimpleNamespace(networks=networks), plan=SimpleNamespace(reached=lambda step: Stage())
-    )
-    player = Player(np.float32([0.0]), np.float32([0.0]), (), np.float32([1.0]))
-    state = GameState(np.int32(3), jax.random.key(0)[None], player, player, {})
-    cells = styles.draw(built, state, rows=2, columns=3, crossover=2, options={"psi": 0.7})[4::9, 4::9]
-    assert asked and all(options == {"psi": 0.7, "crossover": 2} for options in asked)
-    levels = np.rint((sources + 1) * 127.5)
-    np.testing.assert_allclose(cells[0, 0], 127.5, atol=1)
-    np.testing.assert_allclose(cells[0, 1:, :2], levels[2:, None].repeat(2, 1), atol=1)
-    np.testing.assert_allclose(cells[1:, 0, :2], levels[:2, None].repeat(2, 1), atol=1)
-    np.testing.assert_allclose(cells[1:, 1:, 0], levels[:2, None].repeat(3, 1), atol=1)
-    np.testing.assert_allclose(cells[1:, 1:, 1], levels[None, 2:].repeat(2, 0), atol=1)
-    assert np.all(cells[1:, :, 2] == 255)  # Of the averaged ones.
-    for crossover in (0, 4):  # Of 8 pixels, which have four layers.
-        with pytest.raises(UserError, match=rf"--crossover={crossover}: expected a layer from 1 to 3, of 8 pixels"):
-            styles.draw(built, state, 2, 3, crossover, {})
-
-
-def test_paths_of_styles_go_straight_between_two_w(build):
-    """With what else is asked of sampling, in 0..255: a score at psi=0.5 must not be that at psi=1."""
-    built = build(variant="stylegan")
-    state, networks = built.engine.initialize(1), built.game.networks
-    way, draw = drawing.make_paths(built, {"psi": 0.5, "noise": 0})
-    found = draw(state, 0, 2).read(0, 4)[:, ::2, ::2]  # Of 4 pixels made 8 x 8.
-    key = state.key[0]
-    keys = [jax.random.fold_in(stream(key, "paths"), number) for number in (0, 1)]
-    ends = jnp.stack([networks.sample_latents(each, 2) for each in keys]).repeat(2, axis=0)
-    shares = jnp.stack([jax.random.uniform(stream(each, "share")) for each in keys]).repeat(2)
-    asked = {"psi": 0.5, "noise": 0, "between": shares + path_length.EPSILON * np.array([0, 1, 0, 1])}
-    player = jax.tree.map(lambda leaf: leaf[0], state.generator)
-    turn, latents = Turn(state.step, state.step, built.plan.stages[0]), jnp.concatenate([ends[:, 0], ends[:, 1]])
-    made = inference.sample(networks, player.average, player.variables, turn, key, latents, options=asked)
-    assert way == "lerp in w"
-    np.testing.assert_allclose(found, (np.asarray(made) + 1) * 127.5, atol=0.05)
-    assert np.abs(found[0] - found[2]).max() > 1
-
-
-@pytest.mark.parametrize(
-    ("variant", "argument", "expected"),
-    [
-        ("b", "--crossover=1", "the networks 'style', which have no styles with styles_of_layers=False"),
-        (
-            "d",
-            "--noise=0",
-            "these networks have no --noise: of what can be asked for in sampling they have psi, psi_lay",
-        ),
-    ],
-)
-def test_rows_of_the_table_without_styles_or_noise_say_so(variant, argument, expected, pictures, tmp_path, capsys):
-    (tmp_path / "config.json").write_text(json.dumps(plain(small(pictures, variant))))
-    assert styles.main([f"--workdir={tmp_path}", argument]) == 2
-    error = capsys.readouterr().err.strip().splitlines()
-    assert error[-1].startswith("error: ") and expected in error[-1]
-
-
-def test_a_program_is_compiled_once_however_many_ask_for_it():
-    began, go, count = threading.Event(), threading.Event(), []
-
-    def compile(static: int) -> str:
-        count.append(static)
-        began.set()
-        assert go.wait(60)
-        return f"program {static}"
-
-    programs = Programs(compile)
-    programs.prepare(1)
-    assert began.wait(60)  # It is under way, and this thread is free.
-    programs.prepare(1)
-    go.set()
-    assert programs(1) == "program 1" == programs(1) and programs(2) == "program 2" and count == [1, 2]
-
-
-def test_a_program_that_could_not_be_compiled_says_so_where_it_is_needed():
-    def compile(static: int) -> str:
-        raise RuntimeError("out of memory")
-
-    programs = Programs(compile)
-    programs.prepare(1)
-    for _ in range(2):
-        with pytest.raises(RuntimeError, match="out of memory"):
-            programs(1)
-
-
-class Killed(NamedTuple):
-    """Runs of one config in processes of their own."""
-
-    start: Callable[[Path], Any]  # (folder) -> a process that begins the run there, or goes on with it.
-    whole: Path  # Where one ran that nothing disturbed.
-
-
-@pytest.fixture(scope="module")
-def runs(processes, pictures, tmp_path_factory):
-    """(images of a stage, of a fade, epochs) -> how to start such a run, and one that was not disturbed."""
-
-    @functools.cache
-    def runs(train_images: int, fade_images: int, epochs: int) -> Killed:
-        config = small(pictures)
-        config.epochs = epochs
-        config.networks.update(train_images=train_images, fade_images=fade_images)
-        arguments = [f"--config={REPOSITORY / 'experiments' / 'growing.py'}:pggan"]
-        arguments += [f"--config.{name}={value}" for name, value in flat(config).items()]
-        arguments += [f"--compilation_cache={os.environ['JAX_COMPILATION_CACHE_DIR']}"]
-
-        def start(folder: Path) -> Any:
-            folder.mkdir(exist_ok=True)
-            given = ([*arguments, f"--workdir={folder / 'run'}"], folder, {})
-            process = processes.Process(target=run_main, args=given)
-            process.start()
-            return process
-
-        whole = tmp_path_factory.mktemp("whole")
-        finish(start(whole), whole)
-        return Killed(start, whole)
-
-    return runs
-
-
-def finish(process: Any, folder: Path) -> None:
-    process.join(PATIENCE)
-    assert process.exitcode == 0, (folder / ".error").read_text()
-
-
-def kill(process: Any, folder: Path, step: int, seconds: float = 0.0) -> None:
-    """Kills a run so long after it has written this update down."""
-    log, until = folder / "run" / "metrics.jsonl", time.monotonic() + PATIENCE
-    while not log.exists() or f'"step": {step},' not in log.read_text():
-        assert process.is_alive() and time.monotonic() < until, (folder / ".error").read_text()
-        time.sleep(0.001)
-    time.sleep(seconds)
-    process.kill()
-    process.join(PATIENCE)
-    assert process.exitcode == -signal.SIGKILL
-
-
-def assert_the_same_end(one: Path, other: Path) -> None:
-    assert lines_without_seconds(one / "run") == lines_without_seconds(other / "run")
-    (step, ones), (twin, others) = (newest(folder / "run") for folder in (one, other))
-    assert step == twin
-    assert_same_arrays(ones, others)
-
-
-def test_a_run_that_is_killed_within_a_fade_goes_on_bit_for_bit(runs, tmp_path):
-    killed = runs(16, 24, 2)
-    kill(killed.start(tmp_path), tmp_path, step=5)
-    finish(killed.start(tmp_path), tmp_path)
-    assert_the_same_end(killed.whole, tmp_path)
-
-
-@pytest.mark.long("a process a kill")
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_run_that_is_killed_at_random_moments_of_every_stage_goes_on_bit_for_bit(seed, runs, tmp_path):
-    """Sixteen updates of 4 pixels, twelve in which 8 pixels fade in, and twelve of 8 pixels."""
-    killed, draw = runs(64, 96, 8), random.Random(seed)
-    # The first and the last update of the fade, two within it, two in each of the others.
-    steps = [*draw.sample(range(1, 15), 2), 16, *draw.sample(range(18, 27), 2), 28, *draw.sample(range(30, 39), 2)]
-    for step in sorted(steps):
-        kill(killed.start(tmp_path), tmp_path, step, draw.uniform(0, 0.05))
-    finish(killed.start(tmp_path), tmp_path)
-    assert_the_same_end(killed.whole, tmp_path)
-    assert newest(tmp_path / "run")[0] == 40
-
-
-def flat(config) -> dict[str, object]:
-    """What `small` changes, for a command line."""
-    fields = ["data.name", "devices", "batch_size", "initial_images", "epochs", "steps_per_chunk"]
-    fields += [f"networks.{name}" for name in ("latent_size", "base", "most", "train_images", "fade_images")]
-    fields += ["networks.batch_sizes", "evaluation.interval", "reporting.samples_interval", "checkpoint.interval"]
-    return {field: functools.reduce(lambda at, name: at[name], field.split("."), config) for field in fields}
