@@ -165,10 +165,24 @@ def epoch_order(key: Key, name: str, size: int, batch_size: int, place: Array, s
 
     def permutation(epoch: Array) -> Array:
         # One sort. `jax.random.permutation` takes two or more, because examples with equal keys stay in their order.
-        return jnp.argsort(jax.random.bits(stream(key, name, epoch), (size,)))
+        bits = jax.random.bits(stream(key, name, epoch), (size,))
+        return jax.lax.platform_dependent(bits, cpu=argsort_packed, default=jnp.argsort)
 
     order = jax.vmap(permutation)(first_epoch + jnp.arange(epochs)).reshape(-1)
     reaches = offset + count > epochs * size
     last = jax.lax.cond(reaches, permutation, lambda _: jnp.zeros(size, order.dtype), first_epoch + epochs)
     window = jax.lax.dynamic_slice(jnp.concatenate([order, last]), (offset,), (count,))
     return window.reshape(steps, batch_size)
+
+
+def argsort_packed(keys: Array) -> Array:
+    """Returns what `jnp.argsort` does, of uint32 [n] as int32 [n].
+
+    On a CPU XLA sorts one array five times as fast as one beside another.
+
+    >>> argsort_packed(jnp.array([7, 0, 7, 3], jnp.uint32)).tolist()
+    [1, 3, 0, 2]
+    """
+    with jax.enable_x64(True):
+        places = jnp.arange(len(keys), dtype=jnp.uint64)
+        return jnp.sort((keys.astype(jnp.uint64) << 32) | places, stable=False).astype(jnp.uint32).astype(jnp.int32)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from igan.data.space import rescale
-from igan.game.batches import Orders, Resident, epoch_order, gather, make_orders
+from igan.game.batches import Orders, Resident, argsort_packed, epoch_order, gather, make_orders
 from igan.game.stages import complete_stages
 from igan.types import Array, Key, Stage
 
@@ -55,6 +55,16 @@ def test_a_stream_is_the_same_far_along(key):
     np.testing.assert_array_equal(np.sort(stream), np.tile(np.arange(30), (7, 1)))
     later = order(key, "real", 30, 7, jnp.int32(start + 25), 5)
     np.testing.assert_array_equal(np.ravel(later), stream.ravel()[175:])
+
+
+def test_packed_keys_are_sorted_as_pairs_are(random):
+    """As NumPy's stable sort does it: equal keys stay in their order, and none is taken for a negative number."""
+    keys = random.choice(
+        np.array([0, 1, 2**31 - 1, 2**31, 2**32 - 1, *random.integers(0, 2**32, 20)], np.uint32), (3, 50)
+    )
+    found = jax.jit(jax.vmap(argsort_packed))(keys)
+    assert found.dtype == jnp.int32 and jnp.arange(1).dtype == jnp.int32  # What it computes with goes no further.
+    np.testing.assert_array_equal(found, np.argsort(keys, axis=1, kind="stable"))
 
 
 def test_streams_of_other_names_and_keys_are_others(key):
