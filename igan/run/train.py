@@ -208,7 +208,7 @@ def prepare_next(session: Session, step: int) -> None:
 def balance_is_due(session: Session, before: int, step: int) -> bool:
     """Returns whether to look at the balance of the players at a step, after one at which nobody has asked.
 
-    Every so many updates, and not at the end as well: it costs about as much as one update.
+    Every so many updates, and not at the end as well: it costs about as much as a few updates.
     """
     interval = session.config.evaluation.interval
     return step // interval > before // interval
