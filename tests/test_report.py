@@ -43,7 +43,11 @@ def test_table_beside_the_paper(tmp_path, capsys):
     assert row(table, "100 labels")[1:] == ["100", "1", "3", "2", "1,200", "finished"]
     assert captured.err == ""
     # The file holds the same rows, and more.
-    assert set(table.splitlines()[:-1]) <= set((tmp_path / "out" / "report.md").read_text().splitlines())
+    written = (tmp_path / "out" / "report.md").read_text()
+    assert set(table.splitlines()[:-1]) <= set(written.splitlines())
+    assert "2 runs, 2 finished. " in written
+    assert report.main([str(tmp_path / "runs" / "b"), f"--output={tmp_path / 'out'}"]) == 0
+    assert "1 run, 1 finished. " in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_data_sets_have_a_section_each_and_can_be_chosen(tmp_path, capsys):

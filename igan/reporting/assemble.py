@@ -57,7 +57,8 @@ def assemble(runs: Sequence[Run], warnings: Sequence[str], made_at: datetime) ->
     title = f"GAN experiments: {', '.join(section.title for section in sections)}"
     finished = sum(run.finished for run in runs)
     when = f"{made_at:%Y-%m-%d %H:%M %Z}".strip()
-    subtitle = f"{len(runs)} runs, {finished} finished. Reported by igan {version()} on {when}."
+    count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    subtitle = f"{count}, {finished} finished. Reported by igan {version()} on {when}."
     return Report(title, subtitle, _facts(runs), tuple(sections), tuple(found), runs_table(runs), script=True)
 
 
