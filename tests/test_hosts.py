@@ -91,6 +91,8 @@ def start(
         where, environment = f"localhost:{port},2,{number}", dict(os.environ)
         if number == 0:
             environment["LARGEST_FILE"] = str(largest_file)
+            if largest_file > 0:  # Programs are larger.
+                environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         if by_srun:  # What SLURM tells every process of a step. JAX takes the port from the job's number.
             where = "auto"
             environment |= {"SLURM_JOB_ID": str(port), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
