@@ -86,7 +86,7 @@ def probabilities(built: Experiment, state: GameState, dataset: Dataset) -> np.n
     @jax.jit
     def of_all(params: Params, variables: Variables) -> Array:
         images, at_once = jax.numpy.asarray(dataset.test_images), built.plan.tested_at_once(stage)
-        return inference.probabilities_of_replicas(networks, params, variables, turn, images, at_once, encode)
+        return inference.class_probabilities(networks, params, variables, turn, images, at_once, encode)
 
     return np.asarray(of_all(player.average, player.variables), np.float64)
 

@@ -34,48 +34,35 @@ def class_probabilities(
     batch_size: int,
     encode: Encode,
 ) -> Array:
-    """Returns p(y | x, y is a real class) of one discriminator, float32 [n, classes].
+    """Returns p(y | x, y is a real class) of R discriminators, float32 [R, n, classes].
 
     Images go through in batches, in their order, the last one filled up with those before it: a discriminator with
     minibatch features looks at the batch, so it is given what it was trained with.
 
     Args:
+      params: theirs, with a leading axis of R, as have the variables.
       turn: where in the game the parameters are from.
       images: stored images, uint8 [n, height, width, channels].
       batch_size: images a batch.
       encode: takes stored images to what the networks see.
     """
     key = jax.random.key(0)  # Never used: without `train` a network is deterministic.
-
-    def probabilities(batch: Array) -> Array:
-        inputs = networks.at_stage(encode(batch), turn)
-        at = context(networks, key, turn, train=False)
-        critique, _ = networks.discriminator.apply(params, variables, at, inputs)
-        return jax.nn.softmax(critique.class_logits)
-
     count = len(images)
     size = min(batch_size, count)
     whole = count - count % size
-    batches = jax.lax.map(probabilities, images[:whole].reshape(-1, size, *images.shape[1:]))
-    rest = probabilities(images[count - size :])[size - count % size :]
-    return jnp.concatenate([batches.reshape(whole, -1), rest])
 
+    def of_one(params: Params, variables: Variables) -> Array:
+        def probabilities(batch: Array) -> Array:
+            inputs = networks.at_stage(encode(batch), turn)
+            at = context(networks, key, turn, train=False)
+            critique, _ = networks.discriminator.apply(params, variables, at, inputs)
+            return jax.nn.softmax(critique.class_logits)
 
-def probabilities_of_replicas(
-    networks: Networks,
-    params: Params,
-    variables: Variables,
-    turn: Turn,
-    images: Array,
-    batch_size: int,
-    encode: Encode,
-) -> Array:
-    """Returns the same of R discriminators, whose parameters and variables have a leading axis: [R, n, classes]."""
+        batches = jax.lax.map(probabilities, images[:whole].reshape(-1, size, *images.shape[1:]))
+        rest = probabilities(images[count - size :])[size - count % size :]
+        return jnp.concatenate([batches.reshape(whole, -1), rest])
 
-    def one_replica(params: Params, variables: Variables) -> Array:
-        return class_probabilities(networks, params, variables, turn, images, batch_size, encode)
-
-    return jax.vmap(one_replica)(params, variables)
+    return jax.vmap(of_one)(params, variables)
 
 
 def test_errors(
@@ -99,7 +86,7 @@ def test_errors(
     player = state.discriminator
 
     def probabilities(params: Params) -> Array:
-        return probabilities_of_replicas(networks, params, player.variables, turn, images, batch_size, encode)
+        return class_probabilities(networks, params, player.variables, turn, images, batch_size, encode)
 
     def errors(probabilities: Array) -> Array:
         return jnp.sum(jnp.argmax(probabilities, axis=-1) != labels, axis=-1)

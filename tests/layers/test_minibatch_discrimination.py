@@ -293,7 +293,7 @@ def test_a_classifier_looks_at_test_images_in_batches_of_the_size_it_was_trained
     find = functools.partial(
         inference.class_probabilities, crowd_classifier(), turn=turn(), encode=lambda stored: stored / 255
     )
-    found = jax.jit(functools.partial(find, batch_size=batch_size))(np.float32(3), None, images=images)
+    (found,) = jax.jit(functools.partial(find, batch_size=batch_size))(np.float32([3]), None, images=images)
     expected = []
     while len(expected) < count:
         begin = min(len(expected), max(count - batch_size, 0))

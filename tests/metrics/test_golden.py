@@ -1,8 +1,8 @@
 """The real weights on real images: what a correct implementation must see.
 
 The trunk's features tell the classes of CIFAR-10 apart as well as its publisher says (84.6 % of 500 images by a linear
-probe on 768 features of 1,000 others). That takes ten minutes on two cores: IGAN_LONG_TESTS=1 makes the probe,
-and IGAN_LONG_TESTS=all looks at all 60,000 images, which takes hours on a CPU.
+probe on 768 features of 1,000 others). That takes ten minutes on two cores, so by default a smaller probe is made;
+IGAN_LONG_TESTS=1 makes the whole one, and IGAN_LONG_TESTS=all looks at all 60,000 images, which takes hours on a CPU.
 """
 
 import os
@@ -22,7 +22,7 @@ from igan.metrics.inception_score import inception_score
 PUBLISHED = weights.path_in_cache()  # In the user's cache; that of a test is empty.
 ASKED = os.environ.get("IGAN_LONG_TESTS", "")
 IS_LONG = ASKED in ("1", "all")
-TRAIN, TEST = (1000, 500) if IS_LONG else (24, 24)
+TRAIN, TEST = (1000, 500) if IS_LONG else (60, 40)
 GOLDEN_FID_768 = 0.0092111  # All training against all test images of CIFAR-10; seen on a CPU, float32.
 
 
@@ -44,7 +44,6 @@ def skip_what_takes_hours() -> None:
         pytest.skip("takes hours on CPU: set IGAN_LONG_TESTS=all")
 
 
-@pytest.mark.long("ten minutes of convolutions")
 def test_linear_probe_of_the_trunk(features, cifar10):
     train, test = (part.astype(np.float64) for part in features)
     mean, deviation = train.mean(axis=0), train.std(axis=0) + 1e-6
@@ -53,7 +52,7 @@ def test_linear_probe_of_the_trunk(features, cifar10):
     # Ridge regression in its dual form: as many unknowns as images.
     dual = np.linalg.solve(train @ train.T + 1000 * np.eye(TRAIN), targets)
     accuracy = (np.argmax(test @ (train.T @ dual), axis=1) == cifar10.test_labels[:TEST]).mean()
-    assert accuracy >= 0.83  # Seen: 0.844; chance is 0.1.
+    assert accuracy >= (0.83 if IS_LONG else 0.6)  # Seen: 0.844 and 0.775; chance is 0.1.
 
 
 def test_frechet_distance_of_768_features_agrees_with_torch_fidelity(features, fidelity):
