@@ -9,7 +9,7 @@ import functools
 import importlib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -32,6 +32,15 @@ from tests.techniques.suite import BATCH_SIZE, NARROW, SMALL, batch_of, enable, 
 ON_MNIST = {"r3gan": {"widths": (8, 8, 8)}}  # What a family needs for images of 28 pixels.
 RESIDUAL = {"generator_widths": (8,) * 4, "discriminator_widths": (8, 8), "discriminator_halvings": 2}  # Of 16 pixels.
 PASSES_TO_REST = 100  # Of a power iteration, say.
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_are_not_kept() -> Iterator[None]:
+    """None of them is compiled twice, and writing them down is an eighth of the work."""
+    before = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1e9)
+    yield
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
 
 
 each_technique = pytest.mark.parametrize("name", technique.known())
