@@ -1,6 +1,6 @@
 """What a game is worth: test errors of the discriminator as a classifier, and images of the generator."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -33,6 +33,7 @@ def class_probabilities(
     images: Array,
     batch_size: int,
     encode: Encode,
+    replicated: Callable[..., Any] = jax.vmap,
 ) -> Array:
     """Returns p(y | x, y is a real class) of R discriminators, float32 [R, n, classes].
 
@@ -45,16 +46,19 @@ def class_probabilities(
       images: stored images, uint8 [n, height, width, channels].
       batch_size: images a batch.
       encode: takes stored images to what the networks see.
+      replicated: maps a function of one discriminator over all of them.
     """
     key = jax.random.key(0)  # Never used: without `train` a network is deterministic.
     count = len(images)
     size = min(batch_size, count)
     whole = count - count % size
 
-    def of_one(params: Params, variables: Variables) -> Array:
+    def of_one(params: Params, variables: Variables, when: tuple[Array, Array], images: Array) -> Array:
+        now = turn._replace(step=when[0], count=when[1])
+
         def probabilities(batch: Array) -> Array:
-            inputs = networks.at_stage(encode(batch), turn)
-            at = context(networks, key, turn, train=False)
+            inputs = networks.at_stage(encode(batch), now)
+            at = context(networks, key, now, train=False)
             critique, _ = networks.discriminator.apply(params, variables, at, inputs)
             return jax.nn.softmax(critique.class_logits)
 
@@ -62,7 +66,7 @@ def class_probabilities(
         rest = probabilities(images[count - size :])[size - count % size :]
         return jnp.concatenate([batches.reshape(whole, -1), rest])
 
-    return jax.vmap(of_one)(params, variables)
+    return replicated(of_one, in_axes=(0, 0, None, None))(params, variables, (turn.step, turn.count), images)
 
 
 def test_errors(
@@ -73,6 +77,7 @@ def test_errors(
     labels: Array,
     batch_size: int,
     encode: Encode,
+    replicated: Callable[..., Any] = jax.vmap,
 ) -> TestErrors:
     """Returns the test errors of every replica of a state, and of their ensemble.
 
@@ -82,11 +87,12 @@ def test_errors(
       labels: int32 [n].
       batch_size: images a batch; see `class_probabilities`.
       encode: takes stored images to what the networks see.
+      replicated: maps a function of one replica over all of them.
     """
     player = state.discriminator
 
     def probabilities(params: Params) -> Array:
-        return class_probabilities(networks, params, player.variables, turn, images, batch_size, encode)
+        return class_probabilities(networks, params, player.variables, turn, images, batch_size, encode, replicated)
 
     def errors(probabilities: Array) -> Array:
         return jnp.sum(jnp.argmax(probabilities, axis=-1) != labels, axis=-1)

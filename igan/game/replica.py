@@ -4,11 +4,10 @@
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
 
 from igan.game import inference, step
 from igan.game.balance import balance
@@ -26,15 +25,15 @@ class Replica(NamedTuple):
     plan: Plan
     encode: Encode
     update: Callable[[GameState, Batches, Stage], tuple[GameState, Metrics]]
-    split: NamedSharding  # Of each batch of real and of generated images, over devices.
+    split: Callable[[Any], Any]  # Deals each batch of real and of generated images out over devices.
 
 
-def split_latents(game: Game, split: NamedSharding) -> Game:
+def split_latents(game: Game, split: Callable[[Any], Any]) -> Game:
     """Splits generated batches as real ones are: the update itself is written for the whole batch."""
     networks = game.networks
 
     def sample_latents(key: Key, count: int) -> Array:
-        return jax.lax.with_sharding_constraint(networks.sample_latents(key, count), split)
+        return split(networks.sample_latents(key, count))
 
     return game._replace(networks=networks._replace(sample_latents=sample_latents))
 
@@ -66,7 +65,7 @@ def play(
     def update(state: GameState, batches: Batches) -> tuple[GameState, Metrics]:
         if replica.plan.mirror:
             batches = mirrored(batches, state.key, state.step)
-        return replica.update(state, jax.lax.with_sharding_constraint(batches, replica.split), stage)
+        return replica.update(state, replica.split(batches), stage)
 
     def update_streamed(state: GameState, feed: Feed) -> tuple[GameState, Metrics]:
         return update(state, unpack(*feed, replica.encode, replica.plan.all_labeled))
@@ -101,7 +100,7 @@ def weigh(replica: Replica, state: GameState, resident: Resident, labeled: Array
     first = jax.tree.map(lambda leaf: leaf[0], orders)
     batches = gather(resident, first, replica.encode, replica.plan.all_labeled)
     game = split_latents(replica.game, replica.split)
-    return balance(game, state, jax.lax.with_sharding_constraint(batches, replica.split), stage)
+    return balance(game, state, replica.split(batches), stage)
 
 
 def _orders(

@@ -13,6 +13,7 @@ from igan.game import engine, optimizer, technique
 from igan.game.batches import Resident
 from igan.game.engine import Engine
 from igan.game.schedule import Schedule
+from igan.game.sharding import make_mesh, most_devices
 from igan.game.stages import Plan, complete_stages
 from igan.game.technique import Game, Technique
 from igan.models.functional import rematerialised
@@ -74,8 +75,8 @@ def build(
     shared = (config.devices or len(devices)) if config.sharding == PER_DEVICE and config.replicas == 1 else 1
     plan = _plan(config, techniques, networks, size, labels_seen == "all", shared)
     networks = networks._replace(stages=plan.stages)
-    devices = devices[: engine.most_devices(plan, len(devices))] if fit else devices
-    mesh = engine.make_mesh(plan, devices)
+    devices = devices[: most_devices(plan, len(devices))] if fit else devices
+    mesh = make_mesh(plan, devices)
     updates_per_epoch, total_updates = _schedule(config, plan, dataset.name, size)
     game = _game(config, plan, networks, techniques, total_updates)
     streams = isinstance(dataset, data.Stream)

@@ -10,8 +10,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from igan.errors import UserError
-from igan.game import engine
-from igan.game.engine import make_mesh
+from igan.game import inference, sharding
+from igan.game.sharding import make_mesh
 from igan.game.stages import Plan, complete_stages
 from igan.run import experiment
 from igan.run.experiment import Experiment
@@ -180,7 +180,7 @@ def test_each_device_does_its_share_of_a_split_batch(build):
 @pytest.mark.parametrize(("replicas", "batch_size", "shape"), [(1, 16, (1, 8)), (8, 3, (8, 1)), (16, 1, (8, 1))])
 def test_several_replicas_are_dealt_out_and_a_single_one_is_split(replicas, batch_size, shape):
     mesh = make_mesh(plan(replicas, batch_size), jax.devices())
-    assert (mesh.axis_names, mesh.devices.shape) == ((engine.REPLICA, engine.DATA), shape)
+    assert (mesh.axis_names, mesh.devices.shape) == ((sharding.REPLICA, sharding.DATA), shape)
     assert set(mesh.devices.flat) == set(jax.devices())
 
 
@@ -248,7 +248,7 @@ def test_test_images_go_through_in_batches_of_the_size_that_was_trained_with(bui
         asked.append(arguments[5])
         raise InterruptedError
 
-    monkeypatch.setattr(engine.inference, "test_errors", listen)
+    monkeypatch.setattr(inference, "test_errors", listen)
     for accumulate, size in ((1, 16), (4, 4)):
         built = build(accumulate=accumulate)
         with pytest.raises(InterruptedError):

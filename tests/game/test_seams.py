@@ -17,7 +17,8 @@ from igan.data import space as spaces
 from igan.game import engine as engines
 from igan.game import inference, optimizer
 from igan.game.batches import Resident
-from igan.game.engine import Engine, make_mesh
+from igan.game.engine import Engine
+from igan.game.sharding import make_mesh
 from igan.game.stages import Plan, complete_stages
 from igan.game.technique import Game, Technique
 from igan.run.checkpoint import Checkpoints

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from igan import models
 from igan.game import step, technique
-from igan.game.engine import STATE_AXES
+from igan.game.sharding import STATE_AXES
 from igan.game.technique import Technique
 from igan.game.view import look
 from igan.run import experiment
