@@ -70,7 +70,9 @@ def plan(row: str, target: str, minutes: float) -> dict[str, Any]:
 
 
 def cell(found: dict[str, Any]) -> str:
-    """Returns a plan in a few words: the memory of one device, the least time of an update, and what bounds it.
+    """Returns a plan in a few words: the memory of one device, the least time of an update and what bounds it.
+
+    And how many kernels are launched, and what goes from device to device.
 
     >>> cell({"error": "the compiler is missing"})
     'the compiler is missing'
@@ -81,6 +83,10 @@ def cell(found: dict[str, Any]) -> str:
     verdict = size if found["fits"] else f"**does not fit**, {size}"
     if (seconds := found["seconds_per_update_bound"]) is not None:
         verdict += f"; {report.duration(seconds, digits=3)}, {found['bounded_by']}"
+    if found["launches"] is not None and found["bounded_by"] != "launches":  # Whose time says how many they are.
+        verdict += f"; {found['launches']:,} launches"
+    for each in found["collectives"]:
+        verdict += f"; {each['count']} {each['kind']}s of {each['bytes'] / 2**20:,.3g} MiB"
     return verdict + (f"; {found['replicas']} replicas" if found["replicas"] > 1 else "")
 
 
