@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from igan.game import replica
 from igan.game.batches import Resident, Streamed
@@ -25,9 +24,8 @@ def note(state, batches, stage):
 
 def play(updates, mirror, labeled=None, feed=None, start=0, seed=0, all_labeled=True):
     """Returns what was seen in so many updates: examples of each step of either player, and those with labels."""
-    split = NamedSharding(Mesh(np.asarray(jax.devices()[:1]), ("data",)), PartitionSpec())
     plan = Plan(1, 2, 1, 6, STAGES, all_labeled, mirror=mirror)
-    one = Replica(None, plan, lambda stored: jnp.asarray(stored, jnp.float32), note, split)  # type: ignore[arg-type]
+    one = Replica(None, plan, lambda stored: jnp.asarray(stored, jnp.float32), note, lambda batch: batch)  # type: ignore[arg-type]
     state = GameState(jnp.int32(start), jax.random.key(seed), (), (), ())  # type: ignore[arg-type]
     resident = Resident(*map(jnp.asarray, (IMAGES, LABELS, IMAGES, LABELS)))
     _, (seen, known) = replica.play(one, state, resident, labeled, feed, STAGES[0], updates)
