@@ -86,8 +86,9 @@ def cell(found: dict[str, Any]) -> str:
         verdict += f"; {report.duration(seconds, digits=3)}, {found['bounded_by']}"
     if found["launches"] is not None and found["bounded_by"] != "launches":  # Whose time says how many they are.
         verdict += f"; {found['launches']:,} launches"
-    for each in found["collectives"]:
-        verdict += f"; {each['count']} {each['kind']}s of {each['bytes'] / 2**20:,.3g} MiB"
+    if moved := found["collectives"]:
+        count, size = (sum(each[what] for each in moved) for what in ("count", "bytes"))
+        verdict += f"; {count} collectives of {size / 2**20:,.0f} MiB"
     return verdict + (f"; {found['replicas']} replicas" if found["replicas"] > 1 else "")
 
 

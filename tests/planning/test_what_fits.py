@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "what_fits.py"
 FITS = {"fits": True, "bytes_per_device": 300 * 2**20, "seconds_per_update_bound": 2.5e-5, "bounded_by": "memory"}
 FITS |= {"launches": None, "collectives": []}
 REFUSED = FITS | {"fits": False, "bytes_per_device": 17 * 2**30, "seconds_per_update_bound": None, "bounded_by": None}
-MOVED = {"kind": "all-reduce", "count": 3, "bytes": 7 * 2**19}
+MOVED = {"kind": "all-reduce", "count": 3, "bytes": 7 * 2**20}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_the_table(what_fits):
         ("cifar10", "gpu:h100:1"): FITS | {"replicas": 1, "seconds_per_update_bound": 2.5e-3},
         ("mnist", "gpu:h100:8"): FITS | {"replicas": 8},
         ("svhn", "gpu:h100:1"): FITS | {"replicas": 1, "launches": 25, "bounded_by": "launches"},
-        ("svhn", "gpu:h100:8"): FITS | {"replicas": 1, "launches": 1200, "collectives": [MOVED]},
+        ("svhn", "gpu:h100:8"): FITS | {"replicas": 1, "launches": 1200, "collectives": [MOVED, MOVED]},
         ("mnist", "tpu:v5e:2x4"): REFUSED | {"replicas": 1},
         ("mnist", "tpu:v5e:8x8"): {"error": "not compiled within 60 minutes"},
     }
@@ -88,5 +88,5 @@ def test_the_table(what_fits):
     )
     assert "300 MiB; 2.5 ms, memory" in next(line for line in lines if "`cifar10`" in line)
     svhn = next(line for line in lines if "`svhn`" in line)
-    assert "| 300 MiB; 25 us, launches | 300 MiB; 25 us, memory; 1,200 launches; 3 all-reduces of 3.5 MiB |" in svhn
+    assert "| 300 MiB; 25 us, launches | 300 MiB; 25 us, memory; 1,200 launches; 6 collectives of 14 MiB |" in svhn
     assert len(lines) == 2 + len(what_fits.all_rows())
