@@ -14,7 +14,7 @@ from igan.game import inference, replica, step
 from igan.game.batches import Feed, Resident, Streamed
 from igan.game.programs import Programs
 from igan.game.replica import Replica
-from igan.game.sharding import DATA, REPLICA, STATE_AXES, dealt_batches, on_each_device, over_replicas
+from igan.game.sharding import DATA, REPLICA, STATE_AXES, dealt_batches, on_each_device, over_replicas, state_sharding
 from igan.game.stages import Plan
 from igan.game.technique import Game
 from igan.types import Array, GameState, Key, Metrics, Params, Space, Stage, Turn, Variables
@@ -78,7 +78,7 @@ def make(
     state_shape = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         shapes := jax.eval_shape(programs.initialize, resident, keys(0)),
-        jax.tree.broadcast(_sharding(mesh), shapes),
+        jax.tree.broadcast(state_sharding(mesh), shapes),
     )
 
     def trace(stage: Stage, updates: int) -> jax.stages.Traced:
@@ -161,7 +161,7 @@ def _programs(one: Replica, mesh: Mesh) -> _Programs:
         at_once = one.plan.tested_at_once(stage)
         return inference.test_errors(one.game.networks, state, turn, images, labels, at_once, one.encode, replicated)
 
-    sharding, everywhere = _sharding(mesh), NamedSharding(mesh, PartitionSpec())
+    sharding, everywhere = state_sharding(mesh), NamedSharding(mesh, PartitionSpec())
     return _Programs(
         jax.jit(initialize, out_shardings=sharding),
         jax.jit(run, static_argnums=(4, 5), donate_argnums=0, out_shardings=(sharding, sharding.key)),
@@ -169,12 +169,6 @@ def _programs(one: Replica, mesh: Mesh) -> _Programs:
         jax.jit(weigh, static_argnums=3, out_shardings=everywhere),
         jax.jit(test_errors, static_argnums=2, out_shardings=everywhere),
     )
-
-
-def _sharding(mesh: Mesh) -> GameState:
-    """Returns where the leaves of a state are: replicas on devices of their own, each whole."""
-    everywhere, dealt = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(REPLICA))
-    return GameState(everywhere, dealt, dealt, dealt, dealt)  # type: ignore[arg-type]
 
 
 def _feed_shape(plan: Plan, stage: Stage, updates: int, space: Space, sharding: NamedSharding) -> Feed:

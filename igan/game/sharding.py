@@ -22,6 +22,23 @@ REPLICA, DATA = "replica", "data"
 STATE_AXES = GameState(None, 0, 0, 0, 0)  # type: ignore[arg-type]
 
 
+def choose_devices(devices: Sequence[Any], count: int, per_device: bool) -> list[Any]:
+    """Returns so many devices, by host; all of them for 0.
+
+    Raises UserError where there are fewer, or a host would be left without any.
+    """
+    # By host: of a batch that is split over them, each one holds a stretch.
+    available = sorted(devices, key=lambda device: (device.process_index, device.id))
+    if count > len(available):
+        hint = "use --config.devices=0 for all of them"
+        if per_device:
+            hint = "a run with sharding=per_device goes on with as many as it began with, or begin one of fewer"
+        raise UserError(f"devices={count} but there are {len(available)}: {hint}")
+    if 0 < count < len(available) and jax.process_count() > 1:
+        raise UserError(f"devices={count} would leave some hosts without any: use --config.devices=0 for all of them")
+    return available[: count or len(available)]
+
+
 def make_mesh(plan: Plan, devices: Sequence[Any]) -> Mesh:
     """Returns the devices as a ("replica", "data") mesh: replicas are dealt out, a single one is split by its batch.
 
@@ -70,10 +87,22 @@ def dealt_batches(replicas: int, mesh: Mesh) -> Callable[[Any], Any]:
     return functools.partial(jax.lax.with_sharding_constraint, shardings=NamedSharding(mesh, PartitionSpec(DATA)))
 
 
+def state_sharding(mesh: Mesh) -> GameState:
+    """Returns where the leaves of a state are: replicas on devices of their own, each whole."""
+    return _placed(STATE_AXES, functools.partial(NamedSharding, mesh))
+
+
+def _placed(axes: Any, place: Callable[[PartitionSpec], Any]) -> Any:
+    """Returns a place for each axis, as `jax.vmap` is told them: of replicas, or of what they share."""
+    parts = {None: PartitionSpec(), 0: PartitionSpec(REPLICA)}
+    return jax.tree.map(lambda axis: place(parts[axis]), axes, is_leaf=lambda axis: axis is None)
+
+
 def over_replicas(replicas: int, mesh: Mesh) -> Callable[..., Any]:
     """Returns what maps a function of one replica over all of them, as `jax.vmap` does, each on a device of its own.
 
     They are not left to the compiler: of convolutions it would gather the kernels of all replicas on every device.
+    Arrays on the mesh are to be given to the function: `shard_map` refuses some that it finds around it.
     """
     devices = mesh.shape[REPLICA]
     # A single replica is not mapped over: with a leading axis of length 1 its convolutions are a quarter slower.
@@ -81,13 +110,9 @@ def over_replicas(replicas: int, mesh: Mesh) -> Callable[..., Any]:
     if devices == 1:
         return on_one
 
-    def specs(axes: Any) -> Any:
-        parts = {None: PartitionSpec(), 0: PartitionSpec(REPLICA)}
-        return jax.tree.map(parts.__getitem__, axes, is_leaf=lambda axis: axis is None)
-
     def replicated(function: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
         dealt = on_one(function, in_axes=in_axes, out_axes=out_axes)
-        asked, given = specs(in_axes), specs(out_axes)
+        asked, given = (_placed(axes, lambda part: part) for axes in (in_axes, out_axes))
         return jax.shard_map(dealt, mesh=mesh, in_specs=asked, out_specs=given, check_vma=False)
 
     return replicated

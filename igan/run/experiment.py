@@ -9,11 +9,10 @@ import numpy as np
 from igan import data, models
 from igan.config import PER_DEVICE, Config, validate
 from igan.errors import UserError
-from igan.game import engine, optimizer, technique
+from igan.game import engine, optimizer, sharding, technique
 from igan.game.batches import Resident
 from igan.game.engine import Engine
 from igan.game.schedule import Schedule
-from igan.game.sharding import make_mesh, most_devices
 from igan.game.stages import Plan, complete_stages
 from igan.game.technique import Game, Technique
 from igan.models.functional import rematerialised
@@ -61,7 +60,9 @@ def build(
     Raises UserError where the config is off, does not fit its data or its devices, or the data cannot be had.
     """
     validate(config)
-    devices = _choose_devices(config, devices or jax.devices(), fit)
+    devices = sharding.choose_devices(
+        devices or jax.devices(), 0 if fit else config.devices, config.sharding == PER_DEVICE
+    )
     dataset, resident, size = loaded or load(config)
     if config.data.fingerprint not in ("", dataset.fingerprint()):
         raise UserError(
@@ -75,8 +76,8 @@ def build(
     shared = (config.devices or len(devices)) if config.sharding == PER_DEVICE and config.replicas == 1 else 1
     plan = _plan(config, techniques, networks, size, labels_seen == "all", shared)
     networks = networks._replace(stages=plan.stages)
-    devices = devices[: most_devices(plan, len(devices))] if fit else devices
-    mesh = make_mesh(plan, devices)
+    devices = devices[: sharding.most_devices(plan, len(devices))] if fit else devices
+    mesh = sharding.make_mesh(plan, devices)
     updates_per_epoch, total_updates = _schedule(config, plan, dataset.name, size)
     game = _game(config, plan, networks, techniques, total_updates)
     streams = isinstance(dataset, data.Stream)
@@ -282,20 +283,6 @@ def _schedule(config: Config, plan: Plan, name: str, size: int) -> tuple[int, in
         if consumed + rest * steps * batch_size >= 2**31:
             raise UserError(f"epochs={config.epochs} is more than 2^31 images: use a smaller --config.epochs")
     return updates_per_epoch, total_updates
-
-
-def _choose_devices(config: Config, devices: Sequence[Any], fit: bool) -> list[Any]:
-    count = 0 if fit else config.devices
-    # By host: of a batch that is split over them, each one holds a stretch.
-    available = sorted(devices, key=lambda device: (device.process_index, device.id))
-    if count > len(available):
-        hint = "use --config.devices=0 for all of them"
-        if config.sharding == PER_DEVICE:
-            hint = "a run with sharding=per_device goes on with as many as it began with, or begin one of fewer"
-        raise UserError(f"devices={count} but there are {len(available)}: {hint}")
-    if 0 < count < len(available) and jax.process_count() > 1:
-        raise UserError(f"devices={count} would leave some hosts without any: use --config.devices=0 for all of them")
-    return available[: count or len(available)]
 
 
 def _draw_labels(config: Config, labels: Any) -> np.ndarray:

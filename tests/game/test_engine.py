@@ -16,10 +16,8 @@ from igan.game.stages import Plan, complete_stages
 from igan.run import experiment
 from igan.run.experiment import Experiment
 from igan.types import GameState, Metrics, Stage
+from tests.collectives import COLLECTIVE
 
-COLLECTIVE = re.compile(
-    r"\b(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast)\b"
-)
 UPDATES = 3
 pytestmark = pytest.mark.usefixtures("optimized")
 SEED = 1

@@ -1,15 +1,12 @@
 """Replicas that are dealt out over devices: of networks with convolutions, too, nothing goes from one to another."""
 
-import re
-
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from igan import models
 from igan.run import experiment
-
-COLLECTIVE = re.compile(r"\b(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\b")
+from tests.collectives import COLLECTIVE
 
 
 def test_convolutional_replicas_are_dealt_out_too(small):
