@@ -51,9 +51,10 @@ which is of MNIST alone, has 128. The batch norm of `sngan_resnet` adds 1e-5 to 
 the same network; SNGAN's code adds 2e-5.
 
 Papers count updates and igan epochs: each variant has the epochs that come nearest to its paper's updates on the 50,000
-images of CIFAR-10, and other data as many epochs. The variants for 128 pixels want a folder with as many sub-folders as
-classes: --config.data.name=folder:/path/to/images. Images of 28 pixels work as they are with all networks but the
-residual ones, which then need "--config.networks.generator_widths=(256,256,256)".
+images of CIFAR-10, those for 128 pixels on the 1,281,167 of ImageNet (TFDS imagenet2012, prepared, read as they are
+needed), and other data as many epochs. A folder has a sub-folder for each class:
+--config.data.name=folder:/path/to/images. Images of 28 pixels work as they are with all networks but the residual ones,
+which then need "--config.networks.generator_widths=(256,256,256)".
 """
 
 from collections.abc import Mapping
@@ -63,7 +64,7 @@ from typing import Any, NamedTuple
 from igan import recipes
 from igan.config import Config, check_variant, default
 
-IMAGES = 50_000  # Of CIFAR-10, to train on.
+IMAGES = {"cifar10": 50_000, "imagenet2012": 1_281_167}  # To train on.
 DCGAN = {"latent_size": 100, "latents": "uniform"}
 WGAN_GP = {
     "latent_size": 128,
@@ -111,7 +112,7 @@ class Setup(NamedTuple):
     batch_size: int = 64
     generator_batch_size: int = 0  # 0: the same.
     accumulate: int = 1
-    side: int = 0  # Of images that are no CIFAR-10; 0: they are.
+    data: str = "cifar10"  # A key of IMAGES.
     mirror: bool = False  # Whether images are mirrored at random, as R3GAN's paper and StudioGAN have it.
 
 
@@ -142,9 +143,9 @@ SETUPS = {
     "r3gan": Setup(39_062, "r3gan", batch_size=512, mirror=True),
     "sngan_projection": Setup(50_000, "resnet", generator_batch_size=128),  # As released.
     "sagan": Setup(100_000, "resnet", {"last_bias": True}, mirror=True),
-    "sagan_128": Setup(1_000_000, "resnet", SAGAN_128, batch_size=256, side=128),
+    "sagan_128": Setup(1_000_000, "resnet", SAGAN_128, batch_size=256, data="imagenet2012"),
     "biggan": Setup(100_000, "biggan", mirror=True),
-    "biggan_128": Setup(200_000, "biggan", BIGGAN_128, batch_size=2048, accumulate=8, side=128),
+    "biggan_128": Setup(200_000, "biggan", BIGGAN_128, batch_size=2048, accumulate=8, data="imagenet2012"),
 }
 
 
@@ -155,12 +156,12 @@ def get_config(variant: str = "") -> Config:
     setup = SETUPS[variant]
     config = default(networks=setup.networks)
     config.experiment, config.variant = "gans", variant
-    config.data.name, config.data.mirror = "cifar10", setup.mirror
+    config.data.name, config.data.mirror = setup.data, setup.mirror
     config.networks.update(setup.settings)
     config.batch_size = setup.batch_size
     config.generator.batch_size, config.accumulate = setup.generator_batch_size, setup.accumulate
-    if setup.side:
-        config.data.image_size, config.data.crop = setup.side, "center"
+    if setup.data == "imagenet2012":
+        config.data.stream, config.data.image_size, config.data.crop = True, 128, "center"
     recipes.KNOWN[variant](config)
-    config.epochs = recipes.epochs(setup.updates, config.batch_size, config.discriminator.steps, IMAGES)
+    config.epochs = recipes.epochs(setup.updates, config.batch_size, config.discriminator.steps, IMAGES[setup.data])
     return config

@@ -93,8 +93,16 @@ def test_a_recipe_has_its_papers_numbers(name):
 @each_ready
 def test_epochs_are_the_papers_updates_to_half_an_epoch(name):
     config, setup = gans.get_config(name), gans.SETUPS[name]
-    an_epoch = 50_000 // (config.batch_size * config.discriminator.steps)
+    images = 1_281_167 if name.endswith("_128") else 50_000
+    an_epoch = images // (config.batch_size * config.discriminator.steps)
     assert abs(config.epochs * an_epoch - setup.updates) <= an_epoch / 2
+
+
+def test_variants_of_128_pixels_are_of_imagenet():
+    for name in READY:
+        data = gans.get_config(name).data
+        expected = ("imagenet2012", True, 128) if name.endswith("_128") else ("cifar10", False, 0)
+        assert (data.name, data.stream, data.image_size) == expected
 
 
 def test_images_are_mirrored_where_the_published_numbers_are_of_such():

@@ -27,10 +27,6 @@ TARGETS = {
     "tpu:v5e:8x8": "v5e-64",
     "tpu:v4:2x2x4": "v4-32",
 }
-OF_128 = ("--config.data.name=imagenet2012", "--config.data.image_size=128", "--config.data.crop=center")
-OF_128 = (*OF_128, "--config.data.stream=True")
-# The papers' updates, in epochs of ImageNet.
-FLAGS = {"sagan_128": (*OF_128, "--config.epochs=200"), "biggan_128": (*OF_128, "--config.epochs=641")}
 
 
 def all_rows() -> list[str]:
@@ -49,7 +45,7 @@ def command(row: str, target: str, replicas: int = 0) -> list[str]:
     """Returns the command of one plan."""
     experiment, _, variant = row.partition(":")
     asked = [f"--config=experiments/{experiment}.py{':' * bool(variant)}{variant}", f"--target={target}"]
-    return [*asked, *FLAGS.get(variant, ()), *([f"--config.replicas={replicas}"] if replicas else [])]
+    return [*asked, *([f"--config.replicas={replicas}"] if replicas else [])]
 
 
 def plan(row: str, target: str, minutes: float) -> dict[str, Any]:
