@@ -184,7 +184,7 @@ class Networks(NamedTuple):
     discriminator: Network  # images -> Critique
     sample_latents: Callable[[Key, int], Array]  # (key, n) -> float32 [n, latent_size]
     image_range: Range  # Of images on both sides.
-    # The discriminator wants real and generated images as the two halves of one batch, not one batch after the other.
+    # The discriminator wants real and generated images in one batch, by turns, not one batch after the other.
     joint: bool = False
     # Mostly convolutions: they gain nothing from several batches side by side, as matrix products do.
     convolutional: bool = False

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from igan.game.technique import Game, targets
+from igan.layers import side_by_side
 from igan.randomness import stream
 from igan.types import (
     Array,
@@ -58,25 +59,24 @@ def look(
     """
     networks, generator, discriminator = game.networks, state.generator, state.discriminator
 
-    def critique(
-        key: Key, images: Array, labels: Array | None, plain: bool = False
-    ) -> tuple[Array, Critique, Variables]:
-        inputs = images if plain else show(game, state.techniques, key, images)
+    shown = functools.partial(show, game, state.techniques)
+
+    def critique(key: Key, inputs: Array, labels: Array | None) -> tuple[Critique, Variables]:
         at = context(networks, stream(key, "discriminator"), turn, labels)
-        return inputs, *networks.discriminator.apply(discriminator.params, discriminator.variables, at, inputs)
+        return networks.discriminator.apply(discriminator.params, discriminator.variables, at, inputs)
 
     def judge(examples: Examples, plain: bool = False) -> Seen:
         asked = {"critique": examples if examples.labels is not None else examples._replace(labels=batch.real.labels)}
         beside = {"fake": fake} if networks.joint else {}  # The images asked about are in the place of the real ones.
-        answer = _critiques(networks, functools.partial(critique, plain=plain), key, asked | beside, together=False)
-        return answer[0]["critique"]
+        as_shown = (lambda key, images: images) if plain else shown
+        return _critiques(networks, as_shown, critique, key, asked | beside, together=False)[0]["critique"]
 
     def generate_again(latents: Array, labels: Array | None = None) -> Array:
         at = context(networks, stream(key, "generator"), turn, fake.labels if labels is None else labels)
         return networks.generator.apply(generator.params, generator.variables, at, latents)[0]
 
     groups = {"real": batch.real, "fake": fake} | ({} if batch.labeled is None else {"labeled": batch.labeled})
-    seen, variables = _critiques(networks, critique, key, groups, together)
+    seen, variables = _critiques(networks, shown, critique, key, groups, together)
     labeled = seen.get("labeled", None if batch.real.labels is None else seen["real"])
     aims = targets(game.techniques)
     ramp = game.schedule.ramp(turn.step)
@@ -84,29 +84,44 @@ def look(
 
 
 def _critiques(
-    networks: Networks, critique: Callable[..., Any], key: Key, groups: Mapping[str, Examples], together: bool
+    networks: Networks,
+    shown: Callable[[Key, Array], Array],
+    critique: Callable[[Key, Array, Array | None], tuple[Critique, Variables]],
+    key: Key,
+    groups: Mapping[str, Examples],
+    together: bool,
 ) -> tuple[dict[str, Seen], Variables]:
     """Returns each group as the discriminator saw it, and the variables that the first one has left.
 
-    Minibatch statistics belong to one batch, so the groups do not mix, unless the networks are joint. With `together`
-    they go through the discriminator side by side, which makes one large matrix product out of three: right where all
-    are needed. Apart, XLA can drop the passes that nobody reads; convolutions are faster apart in any case.
+    Minibatch statistics belong to one batch, so the groups do not mix, unless the networks are joint, and then in the
+    discriminator only: a pack that it is shown is of one group. With `together` they go through it side by side, which
+    makes one large matrix product out of three: right where all are needed. Apart, XLA can drop the passes that nobody
+    reads; convolutions are faster apart in any case.
     """
+
+    def look_at(key: Key, images: Array, labels: Array | None) -> tuple[Array, Critique, Variables]:
+        inputs = shown(key, images)
+        return inputs, *critique(key, inputs, labels)
+
     given = [
         (stream(key, name), each.images, each.labels if networks.classes else None) for name, each in groups.items()
     ]
     if networks.joint:
-        images, labels = jax.tree.map(lambda *parts: jnp.concatenate(parts), *(each[1:] for each in given))
-        inputs, joint, variables = critique(given[0][0], images, labels)
-        answers = [jax.tree.map(lambda leaf, half=half: jnp.split(leaf, 2)[half], (inputs, joint)) for half in (0, 1)]
+        asked = [(shown(key, images), labels) for key, images, labels in given]
+        joint, variables = critique(given[0][0], *jax.tree.map(side_by_side.join, *asked))
+        said = [
+            jax.tree.map(lambda leaf, half=half: side_by_side.split(leaf, len(leaf) // 2)[half], joint)
+            for half in (0, 1)
+        ]
+        answers = [(inputs, half) for (inputs, _), half in zip(asked, said, strict=True)]
     elif together and not networks.convolutional:
-        inputs, stacked, after = jax.vmap(critique)(*jax.tree.map(lambda *parts: jnp.stack(parts), *given))
+        inputs, stacked, after = jax.vmap(look_at)(*jax.tree.map(lambda *parts: jnp.stack(parts), *given))
         answers = [
             jax.tree.map(lambda leaf, index=index: leaf[index], (inputs, stacked)) for index in range(len(given))
         ]
         variables = jax.tree.map(lambda leaf: leaf[0], after)
     else:
-        results = [critique(*each) for each in given]
+        results = [look_at(*each) for each in given]
         answers, variables = [each[:2] for each in results], results[0][2]
     seen = {
         name: Seen(*examples, inputs, *said)

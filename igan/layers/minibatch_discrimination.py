@@ -21,8 +21,8 @@ class MinibatchDiscrimination(nn.Module):
     Attributes:
       kernels: B, closeness features.
       dimensions: C, in which each of them measures distances.
-      halves: the batch is real examples followed by as many generated ones, and the outputs are the mean closeness to
-        each half, 2 B numbers an example (the released ImageNet code); otherwise the batch is all of one kind.
+      halves: the batch is a real example, a generated one, a real one, ..., and the outputs are the mean closeness to
+        each kind, 2 B numbers an example (the released ImageNet code); otherwise the batch is all of one kind.
 
     Example: `MinibatchDiscrimination(100, 5)(features)` takes float [n, f] to [n, f + 100].
     """
@@ -54,14 +54,11 @@ def _log_scale(embedding: Array) -> Array:
 
 
 def _mean_over_halves(others: Array) -> Array:
-    """Returns the mean closeness of each row to the first half of the batch and the second: [n, n, b] -> [n, 2 b]."""
-    count = others.shape[0]
-    row, first = jnp.arange(count), count // 2
-    means = []
-    for begin, end in ((0, first), (first, count)):
-        itself = (begin <= row) & (row < end)
-        means.append(jnp.sum(others[:, begin:end], axis=1) / jnp.maximum(end - begin - itself, 1)[:, None])
-    return jnp.concatenate(means, axis=1)
+    """Returns the mean closeness of each row to every other row from the first on, and from the second: [n, 2 b]."""
+    count, _, kernels = others.shape
+    itself = jnp.arange(count)[:, None] % 2 == jnp.arange(2)
+    sums = jnp.sum(others.reshape(count, -1, 2, kernels), axis=1)
+    return (sums / jnp.maximum(count // 2 - itself, 1)[:, :, None]).reshape(count, 2 * kernels)
 
 
 def closeness(embedding: Array) -> Array:

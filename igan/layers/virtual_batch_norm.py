@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from igan.errors import UserError
+from igan.layers import side_by_side
 from igan.types import Array, Context
 
 
@@ -15,7 +16,7 @@ class VirtualBatchNorm(nn.Module):
     With n reference examples their mean and mean square enter with weight n / (n + 1), those of the example itself,
     over its spatial positions, with 1 / (n + 1). The reference examples are normalised with their own statistics.
 
-    In training the inputs are the reference batch followed by the examples (see `ReferenceBatch`), both with the
+    In training the inputs are the reference batch and the examples side by side (see `ReferenceBatch`), both with the
     current parameters, so gradients flow through both; the reference statistics are left in the collection
     "statistics". Otherwise the inputs are examples alone, and the statistics found there are used: an example then
     depends on nothing but itself. `igan.game.inference.freeze` fills them for the parameters at hand.
@@ -38,7 +39,7 @@ class VirtualBatchNorm(nn.Module):
         shift = self.param("shift", nn.initializers.zeros, (features,))
         reference, examples = inputs[:0], inputs
         if context.train:
-            reference, examples = inputs[: self.reference_size], inputs[self.reference_size :]
+            reference, examples = side_by_side.split(inputs, self.reference_size)
             everywhere = tuple(range(inputs.ndim - 1))
             mean.value = jnp.mean(reference, axis=everywhere)
             variance.value = jnp.mean(jnp.square(reference - mean.value), axis=everywhere)
@@ -53,12 +54,12 @@ class VirtualBatchNorm(nn.Module):
         normalized = (deviation - mixed_mean) / jnp.sqrt(mixed_variance + self.epsilon)
         if context.train:
             reference = (reference - mean.value) / jnp.sqrt(variance.value + self.epsilon)
-            normalized = jnp.concatenate([reference, normalized])
+            normalized = side_by_side.join(reference, normalized)
         return (normalized + shift).astype(dtype)
 
 
 class ReferenceBatch(nn.Module):
-    """Propagates a fixed batch of latents through a generator, in front of the latents at hand.
+    """Propagates a fixed batch of latents through a generator, beside the latents at hand (`igan.layers.side_by_side`).
 
     The reference latents, and their labels if the generator is given some, are drawn once, at initialisation, and kept
     in the collection "reference". They are needed in training only: otherwise the generator's layers use the statistics
@@ -84,8 +85,8 @@ class ReferenceBatch(nn.Module):
         reference = self.variable("reference", "latents", lambda: latents[: self.size])
         if (labels := context.labels) is not None:
             known = self.variable("reference", "labels", jnp.array, labels[: self.size])
-            labels = jnp.concatenate([known.value, labels])
+            labels = side_by_side.join(known.value, labels)
         if not context.train:
             return self.generator(latents, context)
-        both = jnp.concatenate([reference.value, latents])
-        return self.generator(both, dataclasses.replace(context, labels=labels))[self.size :]
+        both = side_by_side.join(reference.value, latents)
+        return side_by_side.split(self.generator(both, dataclasses.replace(context, labels=labels)), self.size)[1]

@@ -1,7 +1,7 @@
 """The ImageNet 128 x 128 networks of Salimans et al. (2016), section 6.4, and the released code.
 
 The generator gets fresh noise at every resolution; those maps are part of its latent, so that one latent is one image.
-The discriminator sees real and generated images as the two halves of one batch.
+The discriminator sees real and generated images in one batch, by turns.
 """
 
 import math
@@ -123,7 +123,7 @@ class Discriminator(nn.Module):
         hidden = self.layer(Layer(self.dense_width, bias=False, kernel_init=drawn))(hidden, context)
         features = leaky_relu(ShiftBatchNorm()(hidden, context))
         last = Layer(1 if self.classes is None else self.classes + 1, is_last=True, kernel_init=drawn)
-        # The batch has two halves, and closeness is measured to each.
+        # Half of the batch is real, and closeness is measured to each half.
         outputs = self.layer(last)(self.on_features(halves=True)(features), context)
         if self.classes is not None:
             outputs = outputs[:, :-1] - outputs[:, -1:]

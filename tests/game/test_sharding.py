@@ -1,10 +1,11 @@
-"""Replicas that are dealt out over devices: of networks with convolutions, too, nothing goes from one to another."""
+"""What goes from device to device: nothing of replicas, and of a batch that is split only what belongs to all of it."""
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from igan import models
+from igan.planning import shapes
 from igan.run import experiment
 from tests.collectives import COLLECTIVE
 
@@ -27,3 +28,15 @@ def test_convolutional_replicas_are_dealt_out_too(small):
         seen = engine.test_errors(state, stage), engine.sample(state, stage, 3)
         ends.append(jax.device_get((state._replace(key=None), metrics, seen)))
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5), *ends)
+
+
+def test_a_split_batch_beside_another_stays_where_it_is(small):
+    """The reference batch of virtual batch normalisation, and generated images beside real ones."""
+    networks = {"generator_widths": (3, 2), "noise_channels": (1, 1), "latent_size": 3}
+    networks |= {"discriminator_widths": (2,), "discriminator_strides": (2,), "dense_width": 3}
+    small.networks = ConfigDict(models.defaults("imagenet") | networks)
+    small.labels_per_class, small.devices, small.batch_size, small.initial_images = 0, 2, 8, 8
+    small.techniques.virtual_batch_norm.update(enabled=True, reference_size=4)
+    built = experiment.build(small, loaded=shapes.of(small, "40x8x8x3:4"))
+    program = built.engine.compile(built.plan.stages[0], 1).as_text()
+    assert set(COLLECTIVE.findall(program)) == {"all-reduce"}  # Gradients and batch statistics.

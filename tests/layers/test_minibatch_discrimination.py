@@ -40,8 +40,8 @@ def minibatch_features(params: dict, features: np.ndarray, halves: bool) -> np.n
     for i in range(count):
         close = {j: np.exp(-np.abs(embedding[i] - embedding[j]).sum(axis=-1)) for j in range(count) if j != i}
         if halves:
-            real = [value for j, value in close.items() if j < count // 2]
-            fake = [value for j, value in close.items() if j >= count // 2]
+            real = [value for j, value in close.items() if j % 2 == 0]
+            fake = [value for j, value in close.items() if j % 2 == 1]
             outputs.append(np.concatenate([np.mean(real, axis=0), np.mean(fake, axis=0)]))
         else:
             outputs.append(np.sum(list(close.values()), axis=0))
