@@ -16,7 +16,7 @@ from igan.game import optimizer, technique
 from igan.game.technique import Technique
 from igan.run import experiment
 from igan.types import Array, Critique, Key, Metrics, View
-from tests.game.test_seams import NETWORKS, Row, game_of, judge, prepare
+from tests.game.smallest import NETWORKS, Row, game_of, judge, prepare
 
 
 def penalty_every_second_step(count: Any) -> Technique:

@@ -16,7 +16,7 @@ from igan.techniques import adaptive_augment
 from igan.techniques.adaptive_augment import GROUPS, Draws, Memory, augment, moved
 from igan.types import Examples
 from tests.contexts import turn
-from tests.game.test_seams import NETWORKS, Row, game_of, play
+from tests.game.smallest import NETWORKS, Row, game_of, play
 from tests.techniques.probes import look_at
 
 ALL = tuple(GROUPS)

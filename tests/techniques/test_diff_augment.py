@@ -14,7 +14,7 @@ from igan.techniques import diff_augment
 from igan.techniques.diff_augment import OPERATIONS, augment, brighten, contrast, cut_out, saturate, translate
 from igan.types import Batch, Examples
 from tests.contexts import turn
-from tests.game.test_seams import NETWORKS, game_of
+from tests.game.smallest import NETWORKS, game_of
 from tests.plane import PLANE
 
 MANY = 4000  # Draws, for their statistics.

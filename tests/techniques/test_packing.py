@@ -16,8 +16,8 @@ from igan.game.view import show
 from igan.run import experiment
 from igan.techniques import packing
 from igan.types import Batch, Batches, Examples, GameState, Metrics, Network, Stage
-from tests.game.test_seams import DISCRIMINATOR, LATENT, NETWORKS, PIXELS, Row, game_of, normal
-from tests.game.test_seams import prepare as prepare_row
+from tests.game.smallest import DISCRIMINATOR, LATENT, NETWORKS, PIXELS, Row, game_of, normal
+from tests.game.smallest import prepare as prepare_row
 from tests.plane import PLANE
 
 

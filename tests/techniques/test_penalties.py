@@ -19,7 +19,7 @@ from igan.layers.activation import leaky_relu
 from igan.layers.convolution import conv
 from igan.randomness import stream
 from igan.types import Batch, Batches, Context, Critique, Examples, Network, Networks
-from tests.game.test_seams import OBJECTIVE
+from tests.game.smallest import OBJECTIVE
 
 torch = pytest.importorskip("torch", reason="pip install igan[parity]")
 
