@@ -109,11 +109,11 @@ def _critiques(
     if networks.joint:
         asked = [(shown(key, images), labels) for key, images, labels in given]
         joint, variables = critique(given[0][0], *jax.tree.map(side_by_side.join, *asked))
-        said = [
-            jax.tree.map(lambda leaf, half=half: side_by_side.split(leaf, len(leaf) // 2)[half], joint)
-            for half in (0, 1)
+        first = len(asked[0][0])
+        answers = [
+            (inputs, jax.tree.map(lambda leaf, place=place: side_by_side.split(leaf, first)[place], joint))
+            for place, (inputs, _) in enumerate(asked)
         ]
-        answers = [(inputs, half) for (inputs, _), half in zip(asked, said, strict=True)]
     elif together and not networks.convolutional:
         inputs, stacked, after = jax.vmap(look_at)(*jax.tree.map(lambda *parts: jnp.stack(parts), *given))
         answers = [

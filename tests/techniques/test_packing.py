@@ -21,14 +21,16 @@ from tests.game.smallest import prepare as prepare_row
 from tests.plane import PLANE
 
 
-def networks_for(images: int, outputs: int = PIXELS) -> Any:
+def networks_for(images: int, outputs: int = PIXELS, joint: bool = False) -> Any:
     """The smallest game's networks, with a discriminator of packs."""
     judges = DISCRIMINATOR._replace(init=normal(**{"in": (images * outputs, 5)}, last=(5,)))
-    return NETWORKS._replace(discriminator=judges)
+    return NETWORKS._replace(discriminator=judges, joint=joint)
 
 
-def row_of(images: int, batch_size: int, *, spies: Technique | None = None, **others: Any) -> Row:
-    game = game_of(networks_for(images), packing=packing.make(images), **({"spy": spies} if spies else {}), **others)
+def row_of(images: int, batch_size: int, *, joint: bool = False, spies: Technique | None = None, **others: Any) -> Row:
+    game = game_of(
+        networks_for(images, joint=joint), packing=packing.make(images), **({"spy": spies} if spies else {}), **others
+    )
     return Row(game, lambda played: None, batch_sizes=(batch_size, batch_size), steps=(1, 1))
 
 
@@ -61,9 +63,10 @@ def spy(state: Any, view: Any) -> tuple[jax.Array, Metrics]:
     return jnp.zeros(()), details
 
 
-def test_packs_are_of_different_images_of_one_kind_and_have_a_logit_each():
+@pytest.mark.parametrize("joint", [False, True], ids=["one batch after the other", "in one batch"])
+def test_packs_are_of_different_images_of_one_kind_and_have_a_logit_each(joint):
     spies = Technique(discriminator_loss=spy, generator_loss=spy)
-    engine, plan = prepare_row(row_of(2, 8, spies=spies), replicas=2)
+    engine, plan = prepare_row(row_of(2, 8, joint=joint, spies=spies), replicas=2)
     _, metrics = engine.run(engine.initialize(1), plan.stages[0], 2)
     for player in "dg":
         for name in ("real", "fake"):
