@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from igan.errors import UserError
 from igan.planning import report, targets
 
 REPOSITORY = Path(__file__).parents[2]
@@ -105,6 +106,13 @@ def main() -> None:
     parser.add_argument("--targets", default=",".join(TARGETS), help="as igan.plan knows them, with commas")
     parser.add_argument("--minutes", type=float, default=60, help="after which a plan is given up")
     options = parser.parse_args()
+    try:
+        for target in options.targets.split(","):
+            targets.parse(target)
+    except UserError as error:
+        parser.error(str(error))
+    if unknown := set(filter(None, options.rows.split(","))) - set(all_rows()):
+        parser.error(f"--rows: there is no {', '.join(sorted(unknown))}, but {', '.join(all_rows())}")
     lines = options.output.read_text().splitlines() if options.output.exists() else []
     known = {(found["row"], found["target"]): found for found in map(json.loads, lines)}
     for target in options.targets.split(","):

@@ -67,6 +67,20 @@ def test_what_failed_is_tried_again(what_fits, monkeypatch, tmp_path):
     assert asked == ["mnist", "cifar10", "mnist"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--targets=gpu:h10"], "Did you mean 'gpu:h100'"),
+        (["--rows=mnist,nonsense"], "there is no nonsense, but mnist"),
+    ],
+)
+def test_what_is_unknown_is_refused(what_fits, arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["what_fits.py", f"--output={tmp_path / 'plans.jsonl'}", *arguments])
+    with pytest.raises(SystemExit) as end:
+        what_fits.main()
+    assert end.value.code == 2 and words in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 def test_the_table(what_fits):
     known = {
         ("mnist", "gpu:h100:1"): FITS | {"replicas": 1},

@@ -13,8 +13,7 @@ import numpy as np
 
 from igan.run.checkpoint import Checkpoints
 from tests import xla
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.command import REPOSITORY
 
 
 class Player(NamedTuple):
